@@ -71,4 +71,6 @@ class SearchConfig:
         if self.repair_attempts < 0:
             raise ConfigError(f"SearchConfig.repair_attempts must not be negative, got {self.repair_attempts}")
         if self.selector is SelectorKind.VOTE and self.strategy is Strategy.STAGE_BEAM:
-            raise ConfigError("SearchConfig.selector 'vote' counts whole answers; with stage_beam take another selector")
+            raise ConfigError(
+                "SearchConfig.selector 'vote' counts whole answers; with stage_beam take another selector"
+            )
