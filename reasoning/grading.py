@@ -23,6 +23,7 @@ _ANSWER_IS = re.compile(
     r"(?:\s+(?:is|would be|should be|must be)(?:\s+(?:option|choice))?\b\s*:?|\s*[:=])\s*(?P<answer>[^\n]+)",
     re.IGNORECASE,
 )
+_BETWEEN_WORDS = re.compile(r"[^\w%°./+-]+")
 _LETTER_ALONE = re.compile(r"(?:option|choice|answer)?\s*\(?([A-Za-z])\)?\s*[.):]?", re.IGNORECASE)
 _LETTER_THEN_TEXT = re.compile(
     r"(?:(?:option|choice)\s+)?(?:\(([A-Z])\)\s*[.:]?|([A-Z])[.):])\s*(?P<rest>\S.*)", re.DOTALL
@@ -75,7 +76,7 @@ def yes_or_no(text: str) -> str | None:
     """``yes`` or ``no`` if the text says one of them: as its first word, else exactly one of both anywhere."""
     words = re.findall(r"[\w']+", extract_answer(text).casefold())
     if words and words[0] in ("yes", "no"):
-        return words[0]
+        return str(words[0])
     found = {word for word in words if word in ("yes", "no")}
     return found.pop() if len(found) == 1 else None
 
@@ -88,7 +89,7 @@ def choice_letter(text: str) -> str | None:
         if leading := _LETTER_THEN_TEXT.fullmatch(part):
             return str(leading[1] or leading[2])
         if last := _LETTER_LAST.search(part):
-            return last[1]
+            return str(last[1])
     return None
 
 
@@ -123,16 +124,21 @@ def _only_option_in(answer: str, options: list[str]) -> int | None:
     """The one option whose words stand in ``answer``; a longer option hides those inside it."""
     if _NEGATION.search(answer):
         return None
-    left = f" {re.sub(r'[^\w%°./+-]+', ' ', answer)} "
+    left = _spaced(answer)
     found = []
     for index in sorted(range(len(options)), key=lambda i: -len(options[i])):
-        words = f" {re.sub(r'[^\w%°./+-]+', ' ', options[index]).strip()} "
+        words = _spaced(options[index])
         if words.strip() and words in left:
             left = left.replace(words, " | ")
             found.append(index)
     # An answer much longer than the option it holds mentions it in passing.
     is_short = len(answer.split()) <= 12 + 3 * max((len(options[i].split()) for i in found), default=0)
     return found[0] if len(found) == 1 and is_short else None
+
+
+def _spaced(text: str) -> str:
+    """Words between single spaces, one before and one behind, so that whole words can be looked for."""
+    return f" {_BETWEEN_WORDS.sub(' ', text).strip()} "
 
 
 def _means(question: Question, conclusion: str, gold: str) -> bool:
@@ -153,10 +159,7 @@ def _means_text(conclusion: str, gold: str, *, is_number: bool) -> bool:
         return yes_or_no(conclusion) == wanted
     wanted_number = numeral(gold)
     if wanted_number is not None:
-        if is_number:
-            number = _one_number(conclusion)
-        else:
-            number = numeral(extract_answer(conclusion))
+        number = _one_number(conclusion) if is_number else numeral(extract_answer(conclusion))
         return number is not None and number.means(wanted_number)
     sentence = re.search(r"\b(?:is|are|was|were)\s+(?P<rest>.+)$", said)
     return bool(wanted and sentence and not _NEGATION.search(said) and sentence["rest"] == wanted)

@@ -11,37 +11,14 @@ _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 _NUMBER = re.compile(
     rf"(?P<sign>[-+])?[$€£¥]?(?P<whole>\d{{1,3}}(?:,\d{{3}})+|\d+)?(?P<decimals>\.\d+)?(?:/(?P<below>\d+))?(?P<unit>{_UNITS})?"
 )
-_ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_WORDS = {
-    **{word: value for value, word in enumerate(_ONES)},
-    **{
-        word: 10 * value
-        for value, word in enumerate(
-            ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], start=2
-        )
-    },
-}
+# fmt: off
+_ONES = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+# fmt: on
+_WORDS = {word: n for n, word in enumerate(_ONES)} | {word: 10 * n for n, word in enumerate(_TENS, start=2)}
 _MULTIPLIERS = {"hundred": 100, "thousand": 1000, "million": 10**6}
 
 

@@ -32,7 +32,8 @@ OUTPUT_HEADING = "### Output"
 _STAGE_TASKS: dict[Stage, str] = {
     Stage.SUMMARY: "say in a few sentences what is asked and how you will go about it. "
     "Plan only: no calculation, no detail of the picture, no answer.",
-    Stage.CAPTION: "describe what the picture shows, as far as the question needs it. Only what can be seen; no answer.",
+    Stage.CAPTION: "describe what the picture shows, as far as the question needs it. "
+    "Only what can be seen; no answer.",
     Stage.REASONING: "go from the caption to the answer step by step. Each step follows from the caption, "
     "the question or an earlier step.",
     Stage.CONCLUSION: "give the answer alone, in the form the question asks for "

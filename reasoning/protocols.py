@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from reasoning.errors import ConfigError
 from reasoning.ledger import Usage
@@ -34,7 +34,7 @@ class StopReason(StrEnum):
 class Sampling:
     """How tokens are drawn. The published search uses temperature 0.6, top_p 0.9, 2048 tokens."""
 
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     temperature: float = 0.6
     """0 means greedy: the most probable token, seeds unused."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import ClassVar
 
 from reasoning.errors import ConfigError
 from reasoning.protocols import Sampling
@@ -44,7 +45,7 @@ class PromptStyle(StrEnum):
 class SearchConfig:
     """One way to answer a question."""
 
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     strategy: Strategy = Strategy.STAGE_BEAM
     """What is searched, see Strategy."""
