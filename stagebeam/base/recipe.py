@@ -1,0 +1,225 @@
+"""How the base model came to be: ``python -m stagebeam.base.recipe --output DIR``.
+
+Three phases (reasons and measurements: the model card): the vision encoder learns the cells of
+the grid; the language model learns to work things out from words alone; both are joined on
+pictures. One learning-rate schedule over the last two, with one decay at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from stagebeam.base.architecture import build_model, build_processor, save, train_tokenizer
+from stagebeam.base.batches import Collator, draw_batch, pixels
+from stagebeam.base.skills import SKILLS, TEXT_SKILLS, Practice, practise
+from stagebeam.world.scene import COLORS, SHAPES, SIZES, Scene
+
+BATCH = 64
+TEXT_MIX = {"work_out": 0.68, "match_text": 0.18, "match_end": 0.09, "plan": 0.05}
+IMAGE_MIX = {
+    "describe": 0.30,
+    "look_up": 0.06,
+    "check": 0.07,
+    "match": 0.12,
+    "match_why": 0.10,
+    "answer": 0.04,
+    "work_out": 0.19,
+    "match_text": 0.09,
+    "match_end": 0.03,
+}
+MUON_RATE, ADAM_RATE = 0.02, 3e-3
+CLASSES = (len(SIZES) + 1, len(COLORS) + 1, len(SHAPES) + 1)
+
+
+def tokenizer_texts(seed: int, count: int = 6000) -> Iterator[str]:
+    rng = random.Random(f"{seed}/tokenizer")
+    skills = list(SKILLS)
+    for index in range(count):
+        practice = practise(rng, skills[index % len(skills)])
+        yield practice.prompt
+        yield practice.response
+    yield from ("I choose response 1. Since it is right, I choose response 2.", "Hint: Judge caption, say why") * 50
+
+
+def _cell_labels(scene: Scene) -> torch.Tensor:
+    """(9, 3): size, colour and shape of each cell, 0 for an empty one."""
+    labels = torch.zeros(9, 3, dtype=torch.long)
+    for t in scene.things:
+        values = [SIZES.index(t.size) + 1, COLORS.index(t.color) + 1, SHAPES.index(t.shape) + 1]
+        labels[t.row * 3 + t.column] = torch.tensor(values)
+    return labels
+
+
+def train_vision(model: Any, seed: int, samples: int, log: Any) -> None:
+    """The vision encoder with a head for each cell; the head is thrown away."""
+    vision = model.model.vision_model
+    head = torch.nn.Linear(vision.config.vision_output_dim, sum(CLASSES))
+    params = [*vision.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(params, lr=2e-3, weight_decay=0.01)
+    steps = samples // BATCH
+    rng = random.Random(f"{seed}/vision")
+    started = time.process_time()
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 2e-3 * min(1.0, (step + 1) / 50, (steps - step) / (0.4 * steps))
+        rows = [practise(rng, "describe") for _ in range(BATCH)]
+        batch = pixels(rows)
+        out = vision(**batch).last_hidden_state.reshape(BATCH, -1, vision.config.vision_output_dim)[:, 1:10]
+        labels = torch.stack([_cell_labels(r.scene) for r in rows if r.scene is not None])
+        parts = head(out).split(CLASSES, dim=-1)
+        losses = [functional.cross_entropy(p.flatten(0, 1), labels[..., i].flatten()) for i, p in enumerate(parts)]
+        loss = torch.stack(losses).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(params, 1.0)
+        optimizer.step()
+        if step % 50 == 0 or step == steps - 1:
+            right = torch.stack([p.argmax(-1) == labels[..., i] for i, p in enumerate(parts)]).all(0)
+            objects = right[labels[..., 0] > 0].float().mean().item()
+            log(phase="vision", step=step, loss=loss.item(), objects=objects, cpu_s=time.process_time() - started)
+
+
+def optimizers(model: Any, is_vision_slow: bool = True) -> list[torch.optim.Optimizer]:
+    """Muon on the hidden matrices, AdamW on embeddings, head, norms, gates and the vision encoder."""
+    muon, adam, slow = [], [], []
+    for name, parameter in model.named_parameters():
+        if "vision_model" in name:
+            slow.append(parameter)
+        elif parameter.dim() == 2 and "embed" not in name and "lm_head" not in name:
+            muon.append(parameter)
+        else:
+            adam.append(parameter)
+    return [
+        torch.optim.Muon(muon, lr=MUON_RATE, weight_decay=0.01, momentum=0.95),
+        torch.optim.AdamW(
+            [{"params": adam, "peak": ADAM_RATE}, {"params": slow, "peak": ADAM_RATE * 0.1}],
+            lr=ADAM_RATE,
+            betas=(0.9, 0.98),
+            weight_decay=0.0,
+        ),
+    ]
+
+
+def rate(step: int, total: int, decay_share: float = 0.35) -> float:
+    """Warm-up, flat, then down to nearly nothing over the last part."""
+    return max(0.02, min(1.0, (step + 1) / 100, (total - step) / (decay_share * total)))
+
+
+def _autocast(device: torch.device) -> Any:
+    """bfloat16 on a GPU; on a CPU it ran at 0.7 of float32's speed."""
+    return torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+def loss_of(model: Any, batch: dict[str, torch.Tensor], collator: Collator) -> torch.Tensor:
+    labels = batch["labels"][:, 1:]
+    inputs = {k: v for k, v in batch.items() if k != "labels"}
+    device = next(model.parameters()).device
+    inputs = {k: v.to(device) for k, v in inputs.items()}
+    with _autocast(device):
+        logits = model(**inputs, use_cache=False).logits[:, :-1]
+    weights = collator.weights(labels)
+    chosen = weights > 0
+    losses = functional.cross_entropy(
+        logits[chosen.to(device)].float(), labels[chosen].to(device), reduction="none"
+    )
+    kept = weights[chosen].to(device)
+    return (losses * kept).sum() / kept.sum()
+
+
+@torch.no_grad()
+def exactness(model: Any, collator: Collator, seed: int, skills: tuple[str, ...], count: int = 192) -> dict[str, float]:
+    """Share of fresh exercises a skill whose every response token is the model's first choice."""
+    model.eval()
+    found = {}
+    for skill in skills:
+        rng = random.Random(f"{seed}/check/{skill}")
+        rows = [practise(rng, skill) for _ in range(count)]
+        right = 0
+        for start in range(0, count, BATCH):
+            batch = collator(rows[start : start + BATCH])
+            labels = batch.pop("labels")[:, 1:]
+            device = next(model.parameters()).device
+            batch = {k: v.to(device) for k, v in batch.items()}
+            with _autocast(device):
+                guesses = model(**batch, use_cache=False).logits[:, :-1].argmax(-1).cpu()
+            right += int(((guesses == labels) | (labels < 0)).all(1).sum())
+        found[skill] = right / count
+    model.train()
+    return found
+
+
+def train(output: Path, seed: int, sizes: dict[str, int], device: str = "cpu", resume: Path | None = None) -> None:
+    """The whole recipe; writes the model folder and ``training.jsonl`` with the curves."""
+    output.mkdir(parents=True, exist_ok=True)
+    curve = (output / "training.jsonl").open("a")
+
+    def log(**row: Any) -> None:
+        curve.write(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+        curve.flush()
+        print(row, flush=True)
+
+    tokenizer = train_tokenizer(tokenizer_texts(seed))
+    processor = build_processor(tokenizer)
+    model = build_model(tokenizer, seed).to(device)
+    log(phase="start", parameters=sum(p.numel() for p in model.parameters()), vocabulary=len(tokenizer), sizes=sizes)
+    train_vision(model, seed, sizes["vision"], log)
+    save(output, model, processor)
+    collator = Collator(tokenizer)
+    model.train()
+    opts = optimizers(model)
+    total = (sizes["text"] + sizes["image"]) // BATCH
+    text_steps = sizes["text"] // BATCH
+    rng = random.Random(f"{seed}/skills")
+    started, step, seen = time.process_time(), 0, 0
+    queue: list[list[Practice]] = []
+    while step < total:
+        if not queue:
+            queue = draw_batch(rng, TEXT_MIX if step < text_steps else IMAGE_MIX, BATCH)
+        rows = queue.pop()
+        loss = loss_of(model, collator(rows), collator)
+        scale = rate(step, total)
+        for optimizer in opts:
+            for group in optimizer.param_groups:
+                group["lr"] = scale * group.get("peak", MUON_RATE)
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in opts:
+            optimizer.step()
+        step, seen = step + 1, seen + len(rows)
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"loss {loss.item()} at step {step}")
+        if step % 100 == 0:
+            log(phase="skills", step=step, samples=seen, loss=loss.item(), rate=scale, cpu_s=time.process_time() - started)
+        if step % 500 == 0 or step == total:
+            skills = TEXT_SKILLS if step < text_steps else tuple(SKILLS)
+            log(phase="exact", step=step, **exactness(model, collator, seed, skills))
+            save(output, model, processor)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Trains the tiny base model of the embedded world.")
+    parser.add_argument("--output", type=Path, required=True, help="where the model folder goes")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--vision-samples", type=int, default=40_000)
+    parser.add_argument("--text-samples", type=int, default=70_000)
+    parser.add_argument("--image-samples", type=int, default=130_000)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    sizes = {"vision": args.vision_samples, "text": args.text_samples, "image": args.image_samples}
+    train(args.output, args.seed, sizes, args.device)
+
+
+if __name__ == "__main__":
+    main()
