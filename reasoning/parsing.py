@@ -59,6 +59,11 @@ class ParseFault:
         """A short name to count faults by, such as ``caption.unclosed``."""
         return f"{self.stage.lower()}.{self.kind}" if self.stage else str(self.kind)
 
+    @classmethod
+    def aborted(cls, stage: Stage | None) -> ParseFault:
+        """The fault of a candidate that the engine gave up on."""
+        return cls(kind=FaultKind.ABORTED, stage=stage, position=0, message="the engine gave up on this candidate")
+
 
 @dataclass(frozen=True)
 class _Tag:

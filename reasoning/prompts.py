@@ -22,6 +22,7 @@ ANNOTATION_LEAD = "Write a four-stage answer to a question about the picture."
 STAGE_ANNOTATION_LEAD = "Write one stage of a four-stage answer to a question about the picture."
 FLAW_LEAD = "Rewrite a four-stage answer so that each stage holds one mistake."
 VALIDITY_LEAD = "Check whether an answer agrees with the standard answer."
+CORRECTION_LEAD = "Your last reply cannot be used."
 REASONING_CHECK_LEAD = "Check whether a reasoning is right."
 JUDGE_LEAD = "Compare two responses and choose the better one."
 
@@ -115,6 +116,11 @@ def stage_annotation_prompt(question: Question, stage: Stage, others: Mapping[St
     )
 
 
+def correction_prompt(fault: str) -> str:
+    """Ask a teacher to write its last reply anew, told what was wrong with it."""
+    return f"{CORRECTION_LEAD} What is wrong: {fault.strip().rstrip('.')}. Write it again, in the form asked for above."
+
+
 def flaw_prompt(question: Question, stages: FourStages) -> str:
     """Ask a teacher for the same four stages with one mistake in each: the worse halves of judgements."""
     return "\n\n".join(
@@ -163,6 +169,11 @@ def reasoning_check_prompt(question: Question, caption: str, reasoning: str) -> 
     )
 
 
+def hint_stages(stage: Stage | None) -> tuple[Stage, ...]:
+    """The earlier stages that serve as hint when ``stage`` is judged."""
+    return _JUDGE_HINTS.get(stage, ())
+
+
 def judge_prompt(
     style: PromptStyle,
     question: Question,
@@ -179,7 +190,7 @@ def judge_prompt(
     they are there (the caption for a reasoning, caption and reasoning for a conclusion). The reply
     has the form of ``verdicts.verdict_text``, with a reason if ``with_reason``.
     """
-    hints = [prior[s] for s in _JUDGE_HINTS.get(stage, ()) if s in prior]
+    hints = [prior[s] for s in hint_stages(stage) if s in prior]
     if style is PromptStyle.COMPACT:
         return _compact_judge_prompt(question, stage, hints, first, second, with_reason)
     form = '"Since [reason], I choose response [1/2]."' if with_reason else '"I choose response [1/2]."'

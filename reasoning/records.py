@@ -89,6 +89,7 @@ class RejectReason(StrEnum):
     LEAK = "leak"
     IMAGE_UNUSABLE = "image_unusable"
     TEACHER_ERROR = "teacher_error"
+    ROW_ERROR = "row_error"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,124 @@
+"""Strategies that write whole answers in one step: direct, greedy, self-consistency, best-of-N."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from reasoning.grading import canonical
+from reasoning.parsing import FaultKind, ParseFault, parse_stages
+from reasoning.prompts import direct_prompt, question_text
+from reasoning.protocols import Continuation, ContinuationRequest, Sampling, StopReason
+from reasoning.search.notebook import Notebook
+from reasoning.search.result import SearchResult
+from reasoning.seeds import derive_seed
+from reasoning.selectors import Draft, Selector
+from reasoning.stages import FourStages
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """A usable whole answer."""
+
+    id: str
+    text: str
+    stages: FourStages
+    mean_logprob: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Failure:
+    """An unusable one."""
+
+    id: str
+    text: str
+    fault: ParseFault
+
+
+async def answer_directly(book: Notebook) -> SearchResult:
+    """One greedy answer without stages; all that was written is the conclusion.
+
+    A model that writes the four stages all the same is taken at its conclusion.
+    """
+    [said] = await _write(book, direct_prompt(book.question), samples=1, sampling=greedy(book.config.sampling))
+    text = said.text.strip()
+    if said.stop is StopReason.ABORTED or not text:
+        fault = FaultKind.ABORTED if said.stop is StopReason.ABORTED else FaultKind.EMPTY
+        name = book.note(1, None, None, said, said.text, fault)
+        return book.failed(text=said.text, last=name, fault=fault.value)
+    name = book.note(1, None, None, said, text, None)
+    book.candidates[name] = replace(book.candidates[name], is_kept=True)
+    parsed = parse_stages(text)
+    stages = parsed if isinstance(parsed, FourStages) else None
+    return book.answered(
+        conclusion=stages.conclusion if stages else text,
+        stages=stages,
+        text=said.text,
+        chosen=name,
+        score_kind="none",
+    )
+
+
+async def answer_whole(book: Notebook, selector: Selector, *, samples: int, sampling: Sampling) -> SearchResult:
+    """``samples`` four-stage answers, of which ``selector`` picks one; unusable ones cannot be picked.
+
+    When all are unusable the result tells the fault of the first.
+    """
+    said = await _write(book, question_text(book.question), samples=samples, sampling=sampling)
+    read = [_read(book, one) for one in said]
+    usable = {answer.id: answer for answer in read if isinstance(answer, _Answer)}
+    if not usable:
+        first = next(failure for failure in read if isinstance(failure, _Failure))
+        return book.failed(text=first.text, last=first.id, fault=first.fault.code)
+    drafts = [
+        Draft(
+            id=answer.id,
+            text=answer.text.strip(),
+            mean_logprob=answer.mean_logprob,
+            key=canonical(book.question, answer.stages.conclusion),
+        )
+        for answer in usable.values()
+    ]
+    seed = derive_seed(book.config.seed, book.question.id, None, purpose="pairs")
+    selection = await selector.select(book.question, None, drafts, 1, seed)
+    book.settle(selection)
+    chosen = usable[selection.kept[0]]
+    return book.answered(
+        conclusion=chosen.stages.conclusion,
+        stages=chosen.stages,
+        text=chosen.text,
+        chosen=chosen.id,
+        score_kind=selector.score_kind,
+    )
+
+
+def greedy(sampling: Sampling) -> Sampling:
+    """The most probable tokens; of ``sampling`` only the token limit stays."""
+    return Sampling(temperature=0.0, top_p=1.0, max_new_tokens=sampling.max_new_tokens)
+
+
+async def _write(book: Notebook, prompt: str, *, samples: int, sampling: Sampling) -> tuple[Continuation, ...]:
+    seeds = tuple(derive_seed(book.config.seed, book.question.id, None, index) for index in range(samples))
+    request = ContinuationRequest(
+        prompt=prompt,
+        image=book.question.image,
+        prefix="",
+        stop=None,
+        seeds=seeds,
+        sampling=sampling,
+        history=book.question.history,
+    )
+    [reply] = await book.draw([request])
+    return reply.continuations
+
+
+def _read(book: Notebook, said: Continuation) -> _Answer | _Failure:
+    parsed = parse_stages(said.text) if said.stop is not StopReason.ABORTED else ParseFault.aborted(None)
+    if isinstance(parsed, ParseFault):
+        name = book.note(1, None, None, said, said.text, parsed.kind.value)
+        return _Failure(id=name, text=said.text, fault=parsed)
+    return _Answer(
+        id=book.note(1, None, None, said, said.text, None),
+        text=said.text,
+        stages=parsed,
+        mean_logprob=said.logprob / max(1, said.tokens),
+    )
