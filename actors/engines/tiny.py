@@ -147,7 +147,7 @@ def _build_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = MllamaForConditionalGeneration(config)
-        _enliven(model)
+        _enliven(model, _unwanted(tokenizer, image_token))
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
@@ -155,10 +155,34 @@ def _build_model(
 
 
 @torch.no_grad()
-def _enliven(model: MllamaForConditionalGeneration) -> None:
-    """Open every gate and widen the weights: at the usual start a model repeats one token and ignores the image."""
+def _enliven(model: MllamaForConditionalGeneration, unwanted: list[int]) -> None:
+    """Open every gate and widen the weights: at the usual start a model repeats one token and ignores the image.
+
+    Channel 0 of the hidden state is kept constant and pushes ``unwanted`` tokens away, so that what
+    the model says is printable text.
+    """
     for name, parameter in model.named_parameters():
         if "gate" in name and parameter.numel() == 1:
             parameter.fill_(0.7)
         elif parameter.dim() >= 2:
             parameter.normal_(0.0, 1.0 if "embed" in name else parameter.shape[-1] ** -0.5)
+    language = model.model.language_model
+    language.embed_tokens.weight[:, 0] = 4.0
+    for layer in language.layers:
+        attention = layer.self_attn if hasattr(layer, "self_attn") else layer.cross_attn
+        attention.o_proj.weight[0] = 0.0
+        layer.mlp.down_proj.weight[0] = 0.0
+    model.lm_head.weight[:, 0] = 0.0
+    model.lm_head.weight[unwanted, 0] = -30.0
+
+
+def _unwanted(tokenizer: PreTrainedTokenizerFast, vocabulary: int) -> list[int]:
+    """Control tokens other than the end of turn, and bytes that are no printable character."""
+    kept = tokenizer.convert_tokens_to_ids(EOT)
+    texts = tokenizer.batch_decode([[number] for number in range(vocabulary)])
+    special = set(tokenizer.all_special_ids)
+    return [
+        number
+        for number, text in enumerate(texts)
+        if number != kept and (number in special or not text.isprintable() or "\ufffd" in text)
+    ]

@@ -1,0 +1,193 @@
+"""From a question to the token ids that a model is given, in one place for serving and training.
+
+The engine continues an assistant's turn that was begun; training puts loss on the rest of it. Both
+go through ``_ids`` below, so that a model is asked in exactly the tokens in which it was taught.
+Text from outside cannot write control tokens: they are spelled apart before anything is encoded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import AutoProcessor
+
+from reasoning.errors import EngineError
+from reasoning.records import Turn
+
+IGNORED_LABEL = -100
+"""Positions with this label carry no loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingExample:
+    """One conversation, ready to be padded and stacked."""
+
+    input_ids: list[int]
+    labels: list[int]
+    """``IGNORED_LABEL`` up to the response; the response's tokens and the end-of-turn token after it."""
+    image_inputs: dict[str, torch.Tensor]
+    """For Mllama ``pixel_values`` [1, tiles, 3, height, width], ``aspect_ratio_ids`` [1],
+    ``aspect_ratio_mask`` [1, tiles] and ``cross_attention_mask`` [tokens, 1, tiles]; empty without an image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts:
+    """What the processor makes of one image; every tensor begins with a batch dimension of 1."""
+
+    tensors: dict[str, torch.Tensor]
+    tiles: tuple[int, ...]
+    """1 for each tile in use, 0 for padding."""
+
+
+def load_processor(model_dir: Path | str) -> Any:
+    """The model's processor, with the image processor that works alike on every machine (Pillow, numpy).
+
+    Raises EngineError when the folder holds none, or one without chat template.
+    """
+    try:
+        processor = AutoProcessor.from_pretrained(model_dir, backend="pil")
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise EngineError(f"cannot load the processor of {model_dir}: {error}") from error
+    if getattr(processor, "chat_template", None) is None:
+        raise EngineError(f"{model_dir} has no chat template (chat_template.jinja); an instruction-tuned model has one")
+    return processor
+
+
+def conversation(prompt: str, history: Sequence[Turn] = (), has_image: bool = False) -> list[dict[str, Any]]:
+    """Messages as chat templates take them; the image stands before the first question."""
+    messages: list[dict[str, Any]] = []
+    for turn in history:
+        messages.append(_message("user", turn.question))
+        messages.append(_message("assistant", turn.answer))
+    messages.append(_message("user", prompt))
+    if has_image:
+        messages[0]["content"].insert(0, {"type": "image"})
+    return messages
+
+
+def _message(role: str, text: str) -> dict[str, Any]:
+    return {"role": role, "content": [{"type": "text", "text": text}]}
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What encoding needs to know of a processor, found out once."""
+
+    control: re.Pattern[str] | None
+    bos: str | None
+    image_token_id: int | None
+    turn_end: str
+    eos_id: int
+
+
+@lru_cache(maxsize=8)
+def _facts(processor: Any) -> _Facts:
+    tokenizer = processor.tokenizer
+    specials = sorted((t for t in tokenizer.all_special_tokens if len(t) > 1), key=len, reverse=True)
+    control = re.compile("|".join(map(re.escape, specials))) if specials else None
+    if tokenizer.eos_token_id is None:
+        raise EngineError("the tokenizer names no end-of-sequence token, so no answer would ever end")
+    marker = "Xq7 marker Xq7"
+    closed = processor.apply_chat_template([*conversation("q"), _message("assistant", marker)], tokenize=False)
+    return _Facts(
+        control=control,
+        bos=tokenizer.bos_token,
+        image_token_id=getattr(processor, "image_token_id", None),
+        turn_end=str(closed).rpartition(marker)[2],
+        eos_id=int(tokenizer.eos_token_id),
+    )
+
+
+def defuse(processor: Any, text: str) -> str:
+    """``text`` with every control token spelled apart (``<|eot_id|>`` becomes ``< |eot_id|>``)."""
+    control = _facts(processor).control
+    return control.sub(lambda m: m.group()[0] + " " + m.group()[1:], text) if control else text
+
+
+@lru_cache(maxsize=4096)
+def _opening(processor: Any, prompt: str, history: tuple[Turn, ...], has_image: bool) -> str:
+    """Everything up to the first character of the assistant's turn."""
+    safe = tuple(Turn(question=defuse(processor, t.question), answer=defuse(processor, t.answer)) for t in history)
+    messages = conversation(defuse(processor, prompt), safe, has_image)
+    return str(processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+
+def _ids(processor: Any, text: str) -> list[int]:
+    """Token ids of a rendered conversation with exactly one BOS."""
+    bos = _facts(processor).bos
+    is_complete = bos is not None and text.startswith(bos)
+    ids: list[int] = processor.tokenizer(text, add_special_tokens=not is_complete)["input_ids"]
+    return ids
+
+
+def encode(
+    processor: Any, prompt: str, *, prefix: str = "", history: Sequence[Turn] = (), has_image: bool = False
+) -> list[int]:
+    """Token ids of the conversation with the assistant's turn begun by ``prefix``.
+
+    ``prefix`` is encoded together with what stands before it: the ids are those of the whole text.
+    """
+    opening = _opening(processor, prompt, tuple(history), has_image)
+    return _ids(processor, opening + defuse(processor, prefix))
+
+
+def image_facts(processor: Any, image: Image.Image) -> ImageFacts:
+    """The tensors the vision part of the model takes for one RGB image."""
+    made = processor.image_processor(images=[[image]], return_tensors="pt")
+    tensors = {name: value for name, value in made.items() if isinstance(value, torch.Tensor) and name != "num_tiles"}
+    mask = tensors.get("aspect_ratio_mask")
+    tiles = tuple(int(v) for v in mask.flatten().tolist()) if mask is not None else ()
+    return ImageFacts(tensors=tensors, tiles=tiles)
+
+
+def image_token_id(processor: Any) -> int | None:
+    """The id that stands for the image among text tokens."""
+    return _facts(processor).image_token_id
+
+
+def cross_attention_mask(processor: Any, ids: Sequence[int], tiles: Sequence[int]) -> torch.Tensor:
+    """Which tiles each token may look at, ``[tokens, 1, tiles]``: those in use, from the image token on."""
+    mask = torch.zeros(len(ids), 1, len(tiles), dtype=torch.long)
+    token = image_token_id(processor)
+    if token is None or token not in ids:
+        raise EngineError("the chat template writes no image token for an image")
+    start = list(ids).index(token)
+    mask[start:, 0] = torch.tensor(tiles, dtype=torch.long)
+    return mask
+
+
+def encode_training(
+    processor: Any, prompt: str, history: Sequence[Turn], response: str, image: Image.Image | None
+) -> TrainingExample:
+    """The conversation with its response, labels on the response and its end-of-turn token alone."""
+    facts = _facts(processor)
+    opening = _opening(processor, prompt, tuple(history), image is not None)
+    before = _ids(processor, opening)
+    whole = _ids(processor, opening + defuse(processor, response) + facts.turn_end)
+    start = common_length(before, whole)
+    # Some templates write more after the end-of-turn token (a line break); a model never has to say that.
+    ends = [i for i in range(start, len(whole)) if whole[i] == facts.eos_id]
+    whole = whole[: ends[0] + 1] if ends else [*whole, facts.eos_id]
+    inputs: dict[str, torch.Tensor] = {}
+    if image is not None:
+        found = image_facts(processor, image)
+        inputs = {name: value[0] for name, value in found.tensors.items()}
+        if found.tiles:
+            inputs["cross_attention_mask"] = cross_attention_mask(processor, whole, found.tiles)
+    labels = [IGNORED_LABEL] * start + whole[start:]
+    return TrainingExample(input_ids=whole, labels=labels, image_inputs=inputs)
+
+
+def common_length(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many ids two sequences have in common from the start."""
+    for position, (a, b) in enumerate(zip(first, second, strict=False)):
+        if a != b:
+            return position
+    return min(len(first), len(second))

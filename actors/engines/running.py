@@ -1,0 +1,133 @@
+"""The rows that are generating: one step adds a token to each, and those that are done leave."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from actors.engines.families import Family, ImageSlots, Step
+from actors.engines.jobs import Row
+from actors.engines.kv import KvRows
+from actors.engines.prefix_tree import PrefixTree
+from actors.engines.sampling import Settings, draw
+from actors.engines.stops import StopTexts
+from reasoning.errors import EngineError
+from reasoning.protocols import ContinuationRequest, StopReason
+
+
+class RunningRows:
+    """Row ``i`` of the buffers belongs to ``rows[i]``; there are no holes between steps."""
+
+    def __init__(self, family: Family, stops: StopTexts, eos_ids: frozenset[int], tree: PrefixTree) -> None:
+        self._family = family
+        self._stops = stops
+        self._eos_ids = eos_ids
+        self._tree = tree
+        self._kv = KvRows(family.kv_shape, 8, 256)
+        self._images = family.new_image_slots(8)
+        self.rows: list[Row] = []
+        self._settings: Settings | None = None
+
+    def start(self, rows: list[Row], logits: torch.Tensor, kv: KvRows, images: ImageSlots, source: int) -> None:
+        """Fork a prefilled row to ``rows`` of one job; ``logits`` [vocabulary] are those after its prompt."""
+        tokens, logprobs = self._draw(rows, logits.expand(len(rows), -1))
+        going = [row for row, token, lp in zip(rows, tokens, logprobs, strict=True) if not self._accept(row, token, lp)]
+        if not going:
+            return
+        first, prompt = len(self.rows), len(going[0].job.ids)
+        self._kv.reserve(first + len(going), prompt + 1)
+        self._images.reserve(first + len(going))
+        targets = range(first, first + len(going))
+        self._kv.fork_from(kv, source, targets, prompt)
+        self._images.fork_from(images, source, targets)
+        self.rows.extend(going)
+        self._settings = None
+
+    def step(self) -> None:
+        """One token for every row."""
+        self._leave([i for i, row in enumerate(self.rows) if row.job.future.done()])
+        if not self.rows:
+            return
+        device = self._family.kv_shape.device
+        lengths = [row.length for row in self.rows]
+        columns = max(lengths)
+        self._kv.reserve(len(self.rows), columns)
+        step = Step(
+            ids=torch.tensor([row.ids[-1:] for row in self.rows], device=device),
+            positions=torch.tensor([[length - 1] for length in lengths], device=device),
+            last=torch.zeros(len(self.rows), dtype=torch.long, device=device),
+            columns=columns,
+        )
+        logits = self._family.forward(step, self._kv, self._images)
+        if self._settings is None:
+            self._settings = _settings(self.rows, device)
+        tokens, logprobs = self._draw(self.rows, logits, self._settings)
+        over = []
+        for number, (row, token, logprob) in enumerate(zip(self.rows, tokens, logprobs, strict=True)):
+            if self._accept(row, token, logprob):
+                self._remember(number, row)
+                over.append(number)
+        self._leave(over)
+
+    def clear(self) -> list[Row]:
+        """Drop all rows and hand them back."""
+        rows, self.rows, self._settings = self.rows, [], None
+        return rows
+
+    def _draw(
+        self, rows: list[Row], logits: torch.Tensor, settings: Settings | None = None
+    ) -> tuple[list[int], list[float]]:
+        chosen = settings or _settings(rows, logits.device)
+        uniforms = [] if chosen.is_all_greedy else [row.uniforms.next() for row in rows]
+        tokens, logprobs = draw(logits, chosen, uniforms)
+        values: list[float] = logprobs.tolist()
+        if not all(map(math.isfinite, values)):
+            raise EngineError("the model's logits are not finite; weights or number format do not fit")
+        return tokens.tolist(), values
+
+    def _accept(self, row: Row, token: int, logprob: float) -> bool:
+        """Add a token to a row; True when that ended it and its continuation was handed over."""
+        row.ids.append(token)
+        row.logprob += logprob
+        if token in self._eos_ids:
+            row.job.finish(row.place, row.continuation(self._stops.decode(row.ids[:-1]), StopReason.EOS))
+            return True
+        is_flagged = row.stop_table is not None and row.stop_table[token]
+        if is_flagged and row.stop is not None and self._stops.is_complete(row.ids, row.stop):
+            row.job.finish(row.place, row.continuation(self._stops.text_until(row.ids, row.stop), StopReason.TAG))
+            return True
+        if len(row.ids) >= row.limit:
+            row.job.finish(row.place, row.continuation(self._stops.decode(row.ids), StopReason.LENGTH))
+            return True
+        return False
+
+    def _remember(self, number: int, row: Row) -> None:
+        """Keep what a finished row computed, for requests that go on from its text."""
+        if row.ids[-1] in self._eos_ids:
+            return
+        # The last token was drawn but has not been through the model.
+        ids = row.all_ids()[:-1]
+        start = self._tree.missing_from(row.job.image_key, ids)
+        self._tree.insert(row.job.image_key, ids, start, self._kv.read(number, start, len(ids)))
+
+    def _leave(self, numbers: list[int]) -> None:
+        """Take rows out; the last ones move into their places."""
+        if not numbers:
+            return
+        for number in sorted(numbers, reverse=True):
+            last = len(self.rows) - 1
+            if number != last:
+                self._kv.copy_row(last, number, self.rows[last].length)
+                self._images.copy_row(last, number)
+                self.rows[number] = self.rows[last]
+            self.rows.pop()
+        self._settings = None
+
+
+def _settings(rows: list[Row], device: torch.device) -> Settings:
+    pairs = []
+    for row in rows:
+        assert isinstance(row.job.request, ContinuationRequest)
+        pairs.append((row.job.request.sampling.temperature, row.job.request.sampling.top_p))
+    return Settings.of(pairs, device)

@@ -1,0 +1,157 @@
+"""The default engine: a vision-language model in this process, through transformers.
+
+``TransformersEngine`` satisfies ``reasoning.protocols.Engine``. Images are encoded once, prefixes
+are computed once and shared by their continuations, and all requests share batches. It encodes and
+hands over; ``worker`` does the work. Nothing of the library is patched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Sequence
+from typing import Any, Self, cast
+
+import numpy as np
+import torch
+from transformers import AutoModelForImageTextToText
+from transformers.utils import logging as transformers_logging
+
+from actors.chat import ImageFacts, common_length, encode, image_facts, image_token_id, load_processor
+from actors.engines.config import TransformersEngineConfig
+from actors.engines.families import build_family
+from actors.engines.jobs import Job
+from actors.engines.stops import StopTexts
+from actors.engines.worker import Worker
+from actors.images import load_image
+from reasoning.errors import EngineError, InputError
+from reasoning.protocols import ChoiceReply, ChoiceRequest, ContinuationReply, ContinuationRequest
+from reasoning.records import ImageRef, Turn
+
+__all__ = ["TransformersEngine", "TransformersEngineConfig"]
+
+
+class TransformersEngine:
+    """Generates and scores with one model. May be called from any number of tasks and event loops."""
+
+    def __init__(self, config: TransformersEngineConfig) -> None:
+        """Loads the model; raises EngineError when it cannot."""
+        self.config = config
+        torch.set_num_threads(config.threads)
+        self._processor = load_processor(config.model)
+        model = _load_model(config)
+        family = build_family(model)
+        self._context = family.context
+        self._image_token = image_token_id(self._processor)
+        self._worker = Worker(
+            family,
+            stops=StopTexts(self._processor.tokenizer, family.vocabulary),
+            eos_ids=_eos_ids(model, self._processor.tokenizer),
+            read_image=_ImageReader(self._processor, config.max_pixels),
+            threads=config.threads,
+            max_rows=config.max_rows,
+            max_prefill_tokens=config.max_prefill_tokens,
+            prefix_cache_bytes=config.prefix_cache_bytes,
+            image_cache_bytes=config.image_cache_bytes,
+        )
+        # Also ends the thread at exit: a step must not run into the interpreter's end.
+        self._finalizer = weakref.finalize(self, self._worker.stop)
+
+    @property
+    def running_rows(self) -> int:
+        """Continuations in generation right now."""
+        return self._worker.running_rows
+
+    async def generate(self, requests: Sequence[ContinuationRequest]) -> list[ContinuationReply]:
+        """Replies in the order of the requests.
+
+        Raises ImageError when an image cannot be used, InputError when a prompt leaves no room in the
+        context, EngineError when the engine is closed or fails. Cancelling frees the rows.
+        """
+        jobs = [self._continuation_job(request) for request in requests]
+        return cast(list[ContinuationReply], await self._finished(jobs))
+
+    async def choose(self, requests: Sequence[ChoiceRequest]) -> list[ChoiceReply]:
+        """Replies in the order of the requests; raises as ``generate`` does.
+
+        Prefix and option are encoded together: the token scored is the first in which the options
+        differ, after the tokens that all of them share.
+        """
+        jobs = [self._choice_job(request) for request in requests]
+        return cast(list[ChoiceReply], await self._finished(jobs))
+
+    def close(self) -> None:
+        """End the worker; unfinished requests fail with EngineError."""
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    async def _finished(self, jobs: list[Job]) -> list[ContinuationReply | ChoiceReply]:
+        self._worker.submit(jobs)
+        try:
+            return list(await asyncio.gather(*(asyncio.wrap_future(job.future) for job in jobs)))
+        finally:
+            # After a failure or a cancellation the others have no reader any more.
+            for job in jobs:
+                job.future.cancel()
+
+    def _continuation_job(self, request: ContinuationRequest) -> Job:
+        if not request.seeds:
+            raise InputError("ContinuationRequest.seeds is empty; give one seed for each continuation")
+        ids = self._encode(request.prompt, request.prefix, request.history, request.image)
+        return self._job(request, ids, ())
+
+    def _choice_job(self, request: ChoiceRequest) -> Job:
+        if not request.options:
+            raise InputError("ChoiceRequest.options is empty; give the words to choose from")
+        bare = self._encode(request.prompt, request.prefix, request.history, request.image)
+        whole = [
+            self._encode(request.prompt, request.prefix + option, request.history, request.image)
+            for option in request.options
+        ]
+        others = whole[1:] or [bare]
+        shared = min(common_length(whole[0], other) for other in others)
+        firsts = tuple(ids[shared] if shared < len(ids) else -1 for ids in whole)
+        if -1 in firsts or len(set(firsts)) < len(firsts):
+            raise InputError(f"ChoiceRequest.options {request.options} do not each begin with a different token")
+        return self._job(request, whole[0][:shared], firsts)
+
+    def _encode(self, prompt: str, prefix: str, history: tuple[Turn, ...], image: ImageRef | None) -> list[int]:
+        return encode(self._processor, prompt, prefix=prefix, history=history, has_image=image is not None)
+
+    def _job(self, request: ContinuationRequest | ChoiceRequest, ids: list[int], option_ids: tuple[int, ...]) -> Job:
+        if len(ids) >= self._context:
+            raise InputError(f"the prompt has {len(ids)} tokens, the model's context {self._context}: no room is left")
+        start = ids.index(self._image_token) if request.image is not None and self._image_token is not None else 0
+        return Job(request=request, ids=np.asarray(ids, dtype=np.int64), option_ids=option_ids, image_start=start)
+
+
+class _ImageReader:
+    """From an image reference to the vision part's input."""
+
+    def __init__(self, processor: Any, max_pixels: int) -> None:
+        self._processor = processor
+        self._max_pixels = max_pixels
+
+    def __call__(self, ref: ImageRef) -> ImageFacts:
+        return image_facts(self._processor, load_image(ref, max_pixels=self._max_pixels))
+
+
+def _load_model(config: TransformersEngineConfig) -> Any:
+    transformers_logging.disable_progress_bar()
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(config.model, dtype=getattr(torch, config.dtype))
+        return model.to(config.device).eval()
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise EngineError(f"cannot load the model {config.model} on {config.device}: {error}") from error
+
+
+def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that ends a turn: the tokenizer's and those the generation settings name."""
+    named = model.generation_config.eos_token_id
+    several = named if isinstance(named, list) else [named]
+    return frozenset(int(i) for i in [*several, tokenizer.eos_token_id] if i is not None)
