@@ -1,0 +1,141 @@
+"""What a service is made of: the model, its deployments, its limits. No input or output here."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from reasoning.errors import ConfigError
+from reasoning.search.config import SearchConfig
+from reasoning.stages import FourStages, Stage
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+_ANSWERS = tuple(
+    FourStages(
+        summary="I will look and count." + extra,
+        caption="The image shows a scripted scene." + extra,
+        reasoning="Nothing was looked at: this is the scripted engine." + extra,
+        conclusion=conclusion,
+    ).render()
+    for extra, conclusion in (("", "no"), (" Then I will count again.", "yes, it is"))
+)
+
+
+class Topology(StrEnum):
+    PER_STAGE = "per_stage"
+    """A generator deployment and a judge deployment for each of the four stages."""
+    SHARED = "shared"
+    """One pool of engines for every stage, for generating and for judging."""
+
+
+class EngineKind(StrEnum):
+    TRANSFORMERS = "transformers"
+    """Loads ``model`` from disk."""
+    SCRIPTED = "scripted"
+    """A stand-in that answers any question with fixed texts; no model is loaded."""
+
+
+class PoolConfig(BaseModel):
+    """One engine deployment: how many replicas, and what each takes and may do at once."""
+
+    model_config = _STRICT
+
+    replicas: int = Field(default=1, ge=1)
+    """Processes, each with a copy of the model."""
+    num_cpus: float = Field(default=0.1, ge=0)
+    """Cores reserved for each; a fraction lets several share a core."""
+    num_gpus: float = Field(default=0, ge=0)
+    """GPUs reserved for each; a fraction lets several share one."""
+    max_ongoing_requests: int = Field(default=64, ge=1)
+    """Calls in flight in one replica; they share its decode batches."""
+    model: Path | None = None
+    """A model of its own; None: the service's."""
+
+
+class RequestLimits(BaseModel):
+    """What one request may ask for."""
+
+    model_config = _STRICT
+
+    image_bytes: int = Field(default=20_000_000, ge=1)
+    """Largest encoded image; above it the answer is 413."""
+    question_chars: int = Field(default=16_000, ge=1)
+    """Longest text of all turns together; above it the answer is 413."""
+    max_new_tokens: int = Field(default=2048, ge=1)
+    """Most tokens a candidate may take; a client that asks for more is given this."""
+    samples: int = Field(default=16, ge=1)
+    """Most candidates; a client that asks for more is refused."""
+    image_hosts: tuple[str, ...] = ()
+    """Hosts from which http(s) image URLs are fetched; none by default, so that a client cannot
+    make the server call addresses of its choice."""
+    fetch_timeout_s: float = Field(default=10, gt=0)
+    """Time for fetching an image."""
+
+
+class ScriptConfig(BaseModel):
+    """How the ``scripted`` engine behaves."""
+
+    model_config = _STRICT
+
+    answers: tuple[str, ...] = Field(default=_ANSWERS, min_length=1)
+    """What it writes: the n-th candidate is the n-th of these, in turn."""
+    delay_s: float = Field(default=0, ge=0)
+    """Time each call takes."""
+
+
+class ServeConfig(BaseModel):
+    """A service: one model behind an OpenAI-compatible address."""
+
+    model_config = _STRICT
+
+    model: Path
+    """Folder of the servable model; not read by the scripted engine."""
+    engine: EngineKind = EngineKind.TRANSFORMERS
+    """What runs the model."""
+    device: str = "cpu"
+    """Where: ``cpu``, ``cuda``."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the weights."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads of each engine; more than one is slower on a shared machine."""
+    script: ScriptConfig = ScriptConfig()
+    """For the scripted engine alone."""
+    served_model_name: str = Field(default="stagebeam", min_length=1)
+    """The name under which clients ask for the model."""
+    host: str = "127.0.0.1"
+    """Address to listen on; the service does not authenticate, so think before opening it."""
+    port: int = Field(default=8000, ge=1, le=65535)
+    """Port to listen on."""
+    topology: Topology = Topology.PER_STAGE
+    """A deployment for each stage, or one pool for all."""
+    pool: PoolConfig = PoolConfig()
+    """The shared pool; with ``per_stage`` every deployment that has no entry of its own."""
+    generators: dict[Stage, PoolConfig] = Field(default_factory=dict)
+    """``per_stage``: generators that differ from ``pool``."""
+    judges: dict[Stage, PoolConfig] = Field(default_factory=dict)
+    """``per_stage``: judges that differ from ``pool``."""
+    orchestrator_replicas: int = Field(default=1, ge=1)
+    """Processes that run searches; they hold no model."""
+    ingress_replicas: int = Field(default=1, ge=1)
+    """Processes that read requests and write replies."""
+    search: SearchConfig = Field(default_factory=SearchConfig)
+    """How a question is answered when the request does not say."""
+    limits: RequestLimits = RequestLimits()
+    """What one request may ask for."""
+    start_timeout_s: float = Field(default=300, gt=0)
+    """How long models may take to load before the start is given up."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.topology is Topology.SHARED and (self.generators or self.judges):
+            raise ConfigError(
+                "ServeConfig.generators and judges are for topology 'per_stage'; 'shared' uses pool alone"
+            )
+        if self.search.samples > self.limits.samples:
+            raise ConfigError(
+                f"ServeConfig.search.samples is {self.search.samples}, above limits.samples {self.limits.samples}"
+            )
+        return self
