@@ -6,7 +6,9 @@ import re
 
 from reasoning.trace import Verdict
 
-_CHOICE = re.compile(r"\bI\s+choose\s+response\s+\[?([12])\]?(?!\w|\.\d)", re.IGNORECASE)
+_CHOICE = re.compile(
+    r"\bI\s+choose\s+response\s+\[?([12])\]?+(?!\w|\.\d|\s*/|\s+(?:or|and)\s+(?:response\s+)?\d)", re.IGNORECASE
+)
 _NEGATION = re.compile(r"\b(?:not|never|neither|nor|cannot|\w+n['’]t)\b", re.IGNORECASE)
 
 
