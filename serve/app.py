@@ -21,8 +21,8 @@ FRONT_ONGOING = 256
 _QUIET = LoggingConfig(log_level="WARNING", enable_access_log=False)
 
 
-def build_app(config: ServeConfig) -> Application:
-    """The application for ``serve.run``."""
+def build_app(config: ServeConfig, engine: type[EngineReplica] = EngineReplica) -> Application:
+    """The application for ``serve.run``; ``engine`` is what engine replicas are made of."""
     orchestrator = (
         serve.deployment(SearchReplica)
         .options(
@@ -30,9 +30,10 @@ def build_app(config: ServeConfig) -> Application:
             num_replicas=config.orchestrator_replicas,
             ray_actor_options={"num_cpus": FRONT_CPUS},
             max_ongoing_requests=FRONT_ONGOING,
+            graceful_shutdown_wait_loop_s=0.2,
             logging_config=_QUIET,
         )
-        .bind(*_engines(config))
+        .bind(*_engines(config, engine))
     )
     return (
         serve.deployment(serve.ingress()(Ingress))
@@ -41,6 +42,7 @@ def build_app(config: ServeConfig) -> Application:
             num_replicas=config.ingress_replicas,
             ray_actor_options={"num_cpus": FRONT_CPUS},
             max_ongoing_requests=FRONT_ONGOING,
+            graceful_shutdown_wait_loop_s=0.2,
             logging_config=_QUIET,
         )
         .bind(config, orchestrator)
@@ -65,17 +67,17 @@ def _name(role: str, stage: Stage) -> str:
     return f"{role}-{stage.lower()}"
 
 
-def _engines(config: ServeConfig) -> tuple[list[Application], list[Application]]:
+def _engines(config: ServeConfig, engine: type[EngineReplica]) -> tuple[list[Application], list[Application]]:
     """Generators and judges as ``SearchReplica`` takes them."""
-    pools = [_deployment(name, config, pool) for name, pool in engine_pools(config)]
+    pools = [_deployment(name, config, pool, engine) for name, pool in engine_pools(config)]
     if config.topology is Topology.SHARED:
         return pools, pools
     return pools[: len(STAGES)], pools[len(STAGES) :]
 
 
-def _deployment(name: str, config: ServeConfig, pool: PoolConfig) -> Application:
+def _deployment(name: str, config: ServeConfig, pool: PoolConfig, engine: type[EngineReplica]) -> Application:
     return (
-        serve.deployment(EngineReplica)
+        serve.deployment(engine)
         .options(
             name=name,
             num_replicas=pool.replicas,

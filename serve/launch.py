@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any, TextIO, cast
 
 from ray import serve
 from ray.serve import RunTarget
@@ -52,7 +54,8 @@ def run_serving(
     """
     check_port(config.host, config.port)
     _check_models(config)
-    with ray_session(address) as cluster:
+    with ExitStack() as session:
+        cluster = session.enter_context(ray_session(address))
         require_cpus(cluster, cpus_needed(config), wanted_by="the service")
         status = serve.status()
         if status.proxies or status.applications:
@@ -61,7 +64,25 @@ def run_serving(
             _start(config, on_progress)
             yield base_url(config)
         finally:
-            serve.shutdown()
+            with redirect_stdout(cast("TextIO", _WithoutControllerNoise(sys.stdout))):
+                serve.shutdown()
+                session.close()
+
+
+class _WithoutControllerNoise:
+    """Standard output, less the line that Ray prints when Serve's controller ends as it should."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_in_noise = False
+
+    def write(self, text: str) -> int:
+        is_noise = ("(raylet)" in text and "ServeController" in text) or (self._is_in_noise and text == "\n")
+        self._is_in_noise = is_noise and text != "\n"
+        return len(text) if is_noise else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def serve_until_stopped(
