@@ -90,7 +90,8 @@ class _Facts:
 @lru_cache(maxsize=8)
 def _facts(processor: Any) -> _Facts:
     tokenizer = processor.tokenizer
-    specials = sorted((t for t in tokenizer.all_special_tokens if len(t) > 1), key=len, reverse=True)
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    specials = sorted((t for t in added | set(tokenizer.all_special_tokens) if len(t) > 1), key=len, reverse=True)
     control = re.compile("|".join(map(re.escape, specials))) if specials else None
     if tokenizer.eos_token_id is None:
         raise EngineError("the tokenizer names no end-of-sequence token, so no answer would ever end")

@@ -96,7 +96,7 @@ class Prefill:
             # The last token is always run: its logits are what the prompt is run for.
             known, segments = self._tree.match(job.image_key, job.ids[:-1])
             mark = (job.image_key, job.ids[: known + WORTH_WAITING].tobytes())
-            if mark in begun and len(job.ids) > known + WORTH_WAITING:
+            if mark in begun and len(job.ids) > known + WORTH_WAITING and self._tree.is_keeping:
                 later.append(job)
             else:
                 begun.add(mark)

@@ -48,6 +48,11 @@ class PrefixTree:
         self.bytes = 0
         """What the segments held take up."""
 
+    @property
+    def is_keeping(self) -> bool:
+        """Whether there is room for anything at all."""
+        return self._max_bytes > 0
+
     def match(self, key: str, ids: Ids) -> tuple[int, list[torch.Tensor]]:
         """How many leading ids are known, and their segments in order."""
         self._clock += 1

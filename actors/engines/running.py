@@ -13,7 +13,7 @@ from actors.engines.prefix_tree import PrefixTree
 from actors.engines.sampling import Settings, draw
 from actors.engines.stops import StopTexts
 from reasoning.errors import EngineError
-from reasoning.protocols import ContinuationRequest, StopReason
+from reasoning.protocols import Continuation, ContinuationRequest, StopReason
 
 
 class RunningRows:
@@ -32,7 +32,13 @@ class RunningRows:
     def start(self, rows: list[Row], logits: torch.Tensor, kv: KvRows, images: ImageSlots, source: int) -> None:
         """Fork a prefilled row to ``rows`` of one job; ``logits`` [vocabulary] are those after its prompt."""
         tokens, logprobs = self._draw(rows, logits.expand(len(rows), -1))
-        going = [row for row, token, lp in zip(rows, tokens, logprobs, strict=True) if not self._accept(row, token, lp)]
+        going = []
+        for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
+            done = self._accept(row, token, logprob)
+            if done is None:
+                going.append(row)
+            else:
+                row.job.finish(row.place, done)
         if not going:
             return
         first, prompt = len(self.rows), len(going[0].job.ids)
@@ -63,12 +69,16 @@ class RunningRows:
         if self._settings is None:
             self._settings = _settings(self.rows, device)
         tokens, logprobs = self._draw(self.rows, logits, self._settings)
-        over = []
+        over: dict[int, tuple[Row, Continuation]] = {}
         for number, (row, token, logprob) in enumerate(zip(self.rows, tokens, logprobs, strict=True)):
-            if self._accept(row, token, logprob):
+            done = self._accept(row, token, logprob)
+            if done is not None:
                 self._remember(number, row)
-                over.append(number)
-        self._leave(over)
+                over[number] = (row, done)
+        self._leave(list(over))
+        # Only now: a caller who has its answer finds the rows free.
+        for row, done in over.values():
+            row.job.finish(row.place, done)
 
     def clear(self) -> list[Row]:
         """Drop all rows and hand them back."""
@@ -86,21 +96,18 @@ class RunningRows:
             raise EngineError("the model's logits are not finite; weights or number format do not fit")
         return tokens.tolist(), values
 
-    def _accept(self, row: Row, token: int, logprob: float) -> bool:
-        """Add a token to a row; True when that ended it and its continuation was handed over."""
+    def _accept(self, row: Row, token: int, logprob: float) -> Continuation | None:
+        """Add a token to a row; its continuation when that was the last one."""
         row.ids.append(token)
         row.logprob += logprob
         if token in self._eos_ids:
-            row.job.finish(row.place, row.continuation(self._stops.decode(row.ids[:-1]), StopReason.EOS))
-            return True
+            return row.continuation(self._stops.decode(row.ids[:-1]), StopReason.EOS)
         is_flagged = row.stop_table is not None and row.stop_table[token]
         if is_flagged and row.stop is not None and self._stops.is_complete(row.ids, row.stop):
-            row.job.finish(row.place, row.continuation(self._stops.text_until(row.ids, row.stop), StopReason.TAG))
-            return True
+            return row.continuation(self._stops.text_until(row.ids, row.stop), StopReason.TAG)
         if len(row.ids) >= row.limit:
-            row.job.finish(row.place, row.continuation(self._stops.decode(row.ids), StopReason.LENGTH))
-            return True
-        return False
+            return row.continuation(self._stops.decode(row.ids), StopReason.LENGTH)
+        return None
 
     def _remember(self, number: int, row: Row) -> None:
         """Keep what a finished row computed, for requests that go on from its text."""

@@ -108,13 +108,11 @@ class TransformersEngine:
     def _choice_job(self, request: ChoiceRequest) -> Job:
         if not request.options:
             raise InputError("ChoiceRequest.options is empty; give the words to choose from")
-        bare = self._encode(request.prompt, request.prefix, request.history, request.image)
-        whole = [
-            self._encode(request.prompt, request.prefix + option, request.history, request.image)
-            for option in request.options
-        ]
-        others = whole[1:] or [bare]
-        shared = min(common_length(whole[0], other) for other in others)
+        # One option alone is set against the bare prefix.
+        endings = request.options if len(request.options) > 1 else (*request.options, "")
+        whole = [self._encode(request.prompt, request.prefix + e, request.history, request.image) for e in endings]
+        shared = min(common_length(whole[0], other) for other in whole[1:])
+        whole = whole[: len(request.options)]
         firsts = tuple(ids[shared] if shared < len(ids) else -1 for ids in whole)
         if -1 in firsts or len(set(firsts)) < len(firsts):
             raise InputError(f"ChoiceRequest.options {request.options} do not each begin with a different token")
