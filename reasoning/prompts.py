@@ -74,11 +74,6 @@ def question_text(question: Question) -> str:
     return "\n".join(lines)
 
 
-def direct_prompt(question: Question) -> str:
-    """The user's turn when the answer alone is wanted, without stages."""
-    return f"{question_text(question)}\nAnswer directly."
-
-
 def annotation_prompt(question: Question) -> str:
     """Ask a teacher for all four stages in one reply; for one user message with the picture.
 

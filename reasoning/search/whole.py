@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from reasoning.grading import canonical
 from reasoning.parsing import FaultKind, ParseFault, parse_stages
-from reasoning.prompts import direct_prompt, question_text
+from reasoning.prompts import question_text
 from reasoning.protocols import Continuation, ContinuationRequest, Sampling, StopReason
 from reasoning.search.notebook import Notebook
 from reasoning.search.result import SearchResult
@@ -39,7 +39,7 @@ async def answer_directly(book: Notebook) -> SearchResult:
 
     A model that writes the four stages all the same is taken at its conclusion.
     """
-    [said] = await _write(book, direct_prompt(book.question), samples=1, sampling=greedy(book.config.sampling))
+    [said] = await _write(book, question_text(book.question), samples=1, sampling=greedy(book.config.sampling))
     text = said.text.strip()
     if said.stop is StopReason.ABORTED or not text:
         fault = FaultKind.ABORTED if said.stop is StopReason.ABORTED else FaultKind.EMPTY

@@ -28,7 +28,6 @@ def every_prompt() -> list[str]:
     ]
     return [
         prompts.question_text(ASKED),
-        prompts.direct_prompt(ASKED),
         prompts.annotation_prompt(ASKED),
         prompts.annotation_prompt(asked),
         *(prompts.stage_annotation_prompt(ASKED, stage, PRIOR) for stage in STAGES),
@@ -42,7 +41,7 @@ def every_prompt() -> list[str]:
 
 def test_a_new_wording_needs_a_new_version() -> None:
     digest = hashlib.sha256("\x1e".join(every_prompt()).encode()).hexdigest()[:16]
-    assert (prompts.PROMPT_VERSION, digest) == ("stagebeam-1", "44a2a82b58370340")
+    assert (prompts.PROMPT_VERSION, digest) == ("stagebeam-1", "319563a0fd585b3d")
 
 
 def test_question_text_lists_options_and_hint() -> None:
@@ -58,7 +57,7 @@ def test_teacher_prompts_hold_the_question_and_the_standard_answer() -> None:
 def test_model_prompts_do_not_hold_the_standard_answer() -> None:
     asked = Question(id="q", question="Which colour?", answer="turquoise", answers=("teal",))
     judge = prompts.judge_prompt(PromptStyle.STANDARD, asked, None, {}, "x", "y", with_reason=True)
-    for prompt in (prompts.question_text(asked), prompts.direct_prompt(asked), judge):
+    for prompt in (prompts.question_text(asked), judge):
         assert "turquoise" not in prompt
         assert "teal" not in prompt
 
