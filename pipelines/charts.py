@@ -135,6 +135,7 @@ def _frame(axes: Any, x_label: str, y_label: str) -> None:
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(axis="y", linewidth=0.8)
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
 
@@ -145,19 +146,26 @@ def _log_axis(axes: Any, low: float, high: float) -> None:
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.yaxis.set_major_locator(MaxNLocator(7))
+
+
+_LINE_PT, _LETTER_PT = 13.0, 6.0
 
 
 def _label_points(figure: Any, axes: Any, points: Sequence[Point]) -> None:
-    """Write each name beside its point, moved up or down where it would lie on another name."""
+    """Write each name beside its point, moved up or down where it would lie on a name or on an interval."""
     figure.canvas.draw()
+
+    def place(tokens: float, share: float) -> tuple[float, float]:
+        x, y = axes.transData.transform((tokens, 100 * share)) * 72 / figure.dpi
+        return float(x), float(y)
+
+    bars = [(*place(p.tokens, p.accuracy.low), place(p.tokens, p.accuracy.high)[1]) for p in points]
     taken: list[tuple[float, float, float]] = []
-    line = 13.0
+    shifts = [sign * k * _LINE_PT / 2 for k in range(7) for sign in (1, -1)]
     for point in sorted(points, key=lambda p: (p.tokens, -p.accuracy.value)):
-        x, y = axes.transData.transform((point.tokens, 100 * point.accuracy.value)) * 72 / figure.dpi
-        width = 6.0 * len(point.label) + 10
-        shifts = (0.0, line, -line, 2 * line, -2 * line, 3 * line, -3 * line)
-        shift = next((s for s in shifts if not _overlaps(x, y + s, width, taken, line)), 0.0)
+        x, y = place(point.tokens, point.accuracy.value)
+        width = _LETTER_PT * len(point.label) + 10
+        shift = next((s for s in shifts if _is_free(x, y + s, width, taken, bars)), 0.0)
         taken.append((x, y + shift, width))
         axes.annotate(
             point.label,
@@ -170,8 +178,18 @@ def _label_points(figure: Any, axes: Any, points: Sequence[Point]) -> None:
         )
 
 
-def _overlaps(x: float, y: float, width: float, taken: Sequence[tuple[float, float, float]], line: float) -> bool:
-    return any(abs(y - other_y) < line and x < other_x + w and other_x < x + width for other_x, other_y, w in taken)
+def _is_free(
+    x: float,
+    y: float,
+    width: float,
+    taken: Sequence[tuple[float, float, float]],
+    bars: Sequence[tuple[float, float, float]],
+) -> bool:
+    """Whether a name that begins at (x, y), all in points, meets no name (x, y, width) and no bar (x, low, high)."""
+    if any(abs(y - other_y) < _LINE_PT and x < other_x + w and other_x < x + width for other_x, other_y, w in taken):
+        return False
+    reach = _LINE_PT / 2
+    return not any(x + 1 < bar_x < x + width and low - reach < y < high + reach for bar_x, low, high in bars)
 
 
 def _svg(figure: Any, name: str) -> str:

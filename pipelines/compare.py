@@ -57,8 +57,8 @@ def interval(share: Share) -> str:
 
 
 def count(value: float) -> str:
-    """A mean count: whole from 100 on, one decimal below, thousands set apart."""
-    return f"{value:,.0f}" if value >= 99.95 else f"{value:.1f}"
+    """A mean count: whole from 100 on, else with one decimal where it has one; thousands set apart."""
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:.1f}".removesuffix(".0")
 
 
 def p_value(value: float) -> str:

@@ -27,7 +27,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
 )
 # Below this a picture is drawn for a tiny model and is shown enlarged, pixel by pixel.
 _TINY_IMAGE_BYTES = 20_000
-_LEFT, _ROW, _TOP, _COLUMN = 100, 74, 18, 96
+_LEFT, _ROW, _TOP, _COLUMN = 92, 64, 18, 68
 
 
 def render(template: str, **values: Any) -> str:
