@@ -33,6 +33,7 @@ _STOP_GRACE_S = 10.0
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_DATA_LOG_LEVEL": "WARNING",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
     # Many small actors on few cores are meant; the raylet would print advice to standard output.
@@ -86,16 +87,17 @@ def start_local(
     folder, lock = _make_folder()
     is_failed = False
     try:
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            object_store_memory=object_store_mib * 2**20,
-            include_dashboard=dashboard,
-            _temp_dir=str(folder),
-            logging_level="error",
-            log_to_driver=show_worker_logs,
-        )
+        with _core_says_nothing():
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                num_gpus=num_gpus,
+                object_store_memory=object_store_mib * 2**20,
+                include_dashboard=dashboard,
+                _temp_dir=str(folder),
+                logging_level="error",
+                log_to_driver=show_worker_logs,
+            )
         yield _describe(is_local=True)
     except Exception:
         is_failed = True
@@ -119,7 +121,8 @@ def connect(address: str = "auto", *, show_worker_logs: bool = False) -> Iterato
     import ray
 
     try:
-        ray.init(address=address, logging_level="error", log_to_driver=show_worker_logs)
+        with _core_says_nothing():
+            ray.init(address=address, logging_level="error", log_to_driver=show_worker_logs)
     except ConnectionError as error:
         raise ConfigError(f"no Ray answers at {address!r}: {error}; start one, or leave the address out") from error
     try:
@@ -158,6 +161,24 @@ def require_cpus(cluster: RayCluster, needed: float, *, wanted_by: str) -> None:
             f"{wanted_by} needs {needed:g} CPUs and the Ray cluster has {cluster.cpus:g}; "
             "ask for fewer actors or start Ray with more CPUs"
         )
+
+
+@contextmanager
+def _core_says_nothing() -> Iterator[None]:
+    """Nothing reaches standard error: told by ``RAY_BACKEND_LOG_LEVEL`` to be quiet, Ray's core says that it obeys.
+
+    What goes wrong is raised, not written.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _describe(*, is_local: bool) -> RayCluster:

@@ -1,0 +1,161 @@
+"""``stagebeam ask``: one question about one picture, by a running service or by a model loaded here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+
+from actors.images import load_image
+from reasoning.errors import EngineError, InputError
+from reasoning.ledger import Ledger
+from reasoning.prompts import question_text
+from reasoning.records import AnswerType, ImageRef, Question, question_id
+from reasoning.search.config import SearchConfig
+from reasoning.stages import STAGES, FourStages, Stage
+from reasoning.trace import Trace
+from stagebeam.console import output_console
+from stagebeam.model_search import DEFAULT_MODEL, load_with_search
+
+
+class AskConfig(BaseModel):
+    """Who answers, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    url: str | None = None
+    """A running service; it answers with its own search."""
+    model: Path = DEFAULT_MODEL
+    """Otherwise: the folder of the model to load."""
+    search: SearchConfig = Field(default_factory=SearchConfig)
+    """How the loaded model searches; the search kept beside the model lies under this."""
+    device: str = "cpu"
+    """Where the loaded model runs."""
+    timeout_s: float = Field(default=600, gt=0)
+    """How long to wait for a service."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """An answer, from wherever it came."""
+
+    conclusion: str | None
+    fault: str | None
+    stages: FourStages | None
+    trace: Trace | None
+    ledger: Ledger
+
+
+def run_ask(
+    file: Path | None,
+    overrides: Sequence[str],
+    image: Path,
+    question: str,
+    choices: Sequence[str],
+    *,
+    stages: bool,
+    trace: Path | None,
+    url: str | None,
+    model: Path | None,
+) -> None:
+    """Print the conclusion, on request the four stages, and write the search tree's page.
+
+    Raises InputError for a question or picture that cannot be used and EngineError when no answer
+    came.
+    """
+    if url is not None and model is not None:
+        raise InputError("--url and --model exclude each other: either a service answers or a model loaded here")
+    # As JSON, which is YAML too, so that a path like 1.5 or a: b stays a text.
+    given = {"url": url, "model": str(model) if model is not None else None}
+    options = [f"{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
+    asked = make_question(image, question, choices)
+    config = load_with_search(AskConfig, file, [*overrides, *options])
+    reply = _ask_service(config, asked) if config.url is not None else _ask_model(config, asked)
+    if trace is not None and reply.trace is not None:
+        from pipelines.trace_page import write_trace_page
+
+        write_trace_page(trace, asked, reply.trace, conclusion=reply.conclusion, ledger=reply.ledger)
+    _print(reply, output_console(), with_stages=stages, trace=trace)
+
+
+def make_question(image: Path, question: str, choices: Sequence[str]) -> Question:
+    """The record; raises InputError for an empty question and for a file that is no usable picture."""
+    text = question.strip()
+    if not text:
+        raise InputError("the question is empty; say what to ask about the picture")
+    if any(not choice.strip() for choice in choices):
+        raise InputError("a --choice is empty; give each option's text")
+    load_image(ImageRef(uri=str(image.absolute())))
+    ref = ImageRef(data=image.read_bytes())
+    return Question(
+        id=question_id("ask", ref, text),
+        source="ask",
+        image=ref,
+        question=text,
+        choices=tuple(choice.strip() for choice in choices),
+        answer_type=AnswerType.CHOICE if choices else AnswerType.FREE,
+    )
+
+
+def _ask_service(config: AskConfig, question: Question) -> Reply:
+    from serve.client import ask
+
+    assert config.url is not None
+    assert question.image is not None
+    answer = ask(
+        config.url,
+        question.image.data,
+        question_text(question),
+        timeout_s=config.timeout_s,
+        include_stages=True,
+        include_trace=True,
+    )
+    return Reply(
+        conclusion=answer.conclusion,
+        fault=answer.fault,
+        stages=answer.stages,
+        trace=answer.trace,
+        ledger=answer.ledger,
+    )
+
+
+def _ask_model(config: AskConfig, question: Question) -> Reply:
+    if not (config.model / "config.json").is_file():
+        raise InputError(
+            f"no model in {config.model}: give --model FOLDER or --url URL, or make one with `stagebeam quickstart`"
+        )
+    from actors.engines.config import TransformersEngineConfig
+    from actors.engines.transformers_engine import TransformersEngine
+    from reasoning.search import run_search
+
+    settings = TransformersEngineConfig(model=str(config.model), device=config.device)
+    clock: Callable[[], float] = time.monotonic
+    with TransformersEngine(settings) as engine:
+        result = asyncio.run(run_search(question, config.search, generator=engine, judge=engine, clock=clock))
+    return Reply(
+        conclusion=result.conclusion,
+        fault=result.fault,
+        stages=result.stages,
+        trace=result.trace,
+        ledger=result.ledger,
+    )
+
+
+def _print(reply: Reply, console: Console, *, with_stages: bool, trace: Path | None) -> None:
+    if reply.conclusion is None:
+        where = f"; the tree is in {trace}" if trace is not None else "; --trace FILE.html shows what was written"
+        raise EngineError(f"the model gave no usable answer: {reply.fault}{where}")
+    if with_stages and reply.stages is not None:
+        for stage in STAGES[:-1]:
+            console.print(f"{stage.value.capitalize()}: {reply.stages[stage]}", markup=False)
+        console.print(f"{Stage.CONCLUSION.value.capitalize()}: {reply.conclusion}", style="bold", markup=False)
+    else:
+        console.print(reply.conclusion, markup=False)
+    if trace is not None:
+        console.print(f"Search tree: {trace}", markup=False)

@@ -1,0 +1,1 @@
+"""The quickstart: the whole loop on the embedded default, step by step, resumable."""
