@@ -1,0 +1,161 @@
+"""SFT shards to the rows each worker sees: survey, one seeded order, streaming split, windows.
+
+The order is a sort by a hash of seed and row, so it does not depend on how the shards are cut or on
+which task read them first. With equal splits, preserved order and no locality every worker gets the
+same rows again after a restart, and skipping what a checkpoint has seen is a count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import ray.data
+
+from reasoning.errors import InputError
+from reasoning.records import RowKind
+from train.batches import batch_rows
+from train.config import TrainConfig
+
+COLUMNS = ("id", "kind", "image", "prompt", "response")
+_TEXT_COLUMNS = ("id", "kind", "prompt", "response")
+_BLOCK_ROWS = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What lies in some shards: rows of each kind, and a digest of all rows but their pictures."""
+
+    files: tuple[str, ...]
+    rows: dict[str, int]
+    digest: str
+
+    def rows_per_epoch(self, repeats: Mapping[RowKind, int]) -> int:
+        """Rows when each kind is repeated as asked."""
+        return sum(count * repeats.get(RowKind(kind), 1) for kind, count in self.rows.items())
+
+
+def survey(folders: Sequence[Path]) -> Survey:
+    """Read every shard's text columns once.
+
+    The digest does not depend on file names or on the order of files. Raises InputError for a folder
+    without shards, a shard that cannot be read, a missing column, an unknown kind or an empty response.
+    """
+    files = [file for folder in folders for file in _shards(folder)]
+    kinds: Counter[str] = Counter()
+    digests = []
+    for file in files:
+        digest = hashlib.sha256()
+        for batch in _batches(file):
+            kinds.update(batch.column("kind").to_pylist())
+            for row in batch.to_pylist():
+                _check_row(file, row)
+                digest.update("\x1f".join(row[name] for name in _TEXT_COLUMNS).encode())
+        digests.append(digest.hexdigest())
+    whole = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
+    return Survey(files=tuple(map(str, files)), rows=dict(sorted(kinds.items())), digest=whole[:16])
+
+
+def ordered_rows(
+    found: Survey, *, seed: int, repeats: Mapping[RowKind, int], workers: int, small_bytes: int = 256 << 20
+) -> ray.data.Dataset:
+    """All rows of an epoch in their seeded order, in Ray's object store, in blocks that split evenly.
+
+    Shards of up to ``small_bytes`` together are ordered in this process: starting Ray's workers for a
+    distributed sort took longer than the sort. The order is the same either way.
+    """
+    rows = found.rows_per_epoch(repeats)
+    blocks = max(1, -(-rows // (_BLOCK_ROWS * workers))) * workers
+    counts = {kind.value: repeats.get(kind, 1) for kind in RowKind}
+    if sum(Path(file).stat().st_size for file in found.files) <= small_bytes:
+        whole = pa.concat_tables([pq.read_table(file, columns=list(COLUMNS)) for file in found.files])
+        ordered = _with_order(whole, seed, counts).sort_by("order")
+        return ray.data.from_arrow([_slice(ordered, block, blocks) for block in range(blocks)])
+    return (
+        ray.data.read_parquet(list(found.files))
+        .select_columns(list(COLUMNS))
+        .map_batches(_with_order, batch_format="pyarrow", batch_size=None, fn_kwargs={"seed": seed, "repeats": counts})
+        .sort("order")
+        .repartition(blocks)
+        .materialize()
+    )
+
+
+def epoch_batches(
+    tables: Iterable[pa.Table], config: TrainConfig, *, epoch: int, rank: int, skip: int
+) -> Iterator[list[dict[str, Any]]]:
+    """The batches of one worker's epoch, as lists of rows, without the first ``skip``.
+
+    ``tables`` are its windows of ``config.window_rows`` rows, the last one shorter. What is skipped is
+    read but not decoded.
+    """
+    for number, table in enumerate(tables):
+        place = f"{config.seed}/{epoch}/{number}"
+        lengths = pc.add(pc.utf8_length(table["prompt"]), pc.utf8_length(table["response"])).to_pylist()
+        batches = batch_rows(lengths, config.batch_size_per_worker, row_seed=f"{place}/{rank}", batch_seed=place)
+        done = min(skip, len(batches))
+        skip -= done
+        for batch in batches[done:]:
+            yield table.take(batch).to_pylist()
+
+
+def plain_batches(tables: Iterable[pa.Table], batch_size: int) -> Iterator[list[dict[str, Any]]]:
+    """Batches in the order of the rows, the last one shorter; for the evaluation."""
+    for table in tables:
+        for start in range(0, table.num_rows, batch_size):
+            yield table.slice(start, batch_size).to_pylist()
+
+
+def _with_order(table: pa.Table, seed: int, repeats: Mapping[str, int]) -> pa.Table:
+    """Each row as often as its kind is repeated, with a hash of seed, row and repeat as ``order``."""
+    taken: list[int] = []
+    order: list[str] = []
+    for index, row in enumerate(table.select(list(_TEXT_COLUMNS)).to_pylist()):
+        text = "\x1f".join(row[name] for name in _TEXT_COLUMNS)
+        for repeat in range(repeats[row["kind"]]):
+            taken.append(index)
+            order.append(hashlib.sha256(f"{seed}/{repeat}/{text}".encode()).hexdigest()[:24])
+    return table.take(pa.array(taken, pa.int64())).append_column("order", pa.array(order, pa.string()))
+
+
+def _slice(table: pa.Table, number: int, count: int) -> pa.Table:
+    """Part ``number`` of ``count`` parts of nearly equal length, copied so that it does not carry the rest along."""
+    start, end = number * table.num_rows // count, (number + 1) * table.num_rows // count
+    return table.take(pa.array(range(start, end), pa.int64()))
+
+
+def _shards(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"TrainConfig.data: {folder} is no folder")
+    files = sorted(path for path in folder.rglob("*.parquet") if not path.name.startswith("."))
+    if not files:
+        raise InputError(f"TrainConfig.data: {folder} holds no .parquet shard; export one with the annotation run")
+    return files
+
+
+def _batches(file: Path) -> Iterator[pa.RecordBatch]:
+    try:
+        parquet = pq.ParquetFile(file)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file} cannot be read as Parquet: {error}") from error
+    missing = [name for name in COLUMNS if name not in parquet.schema_arrow.names]
+    if missing:
+        raise InputError(f"{file} lacks the column {missing[0]!r}; a training shard has {', '.join(COLUMNS)}")
+    yield from parquet.iter_batches(columns=list(_TEXT_COLUMNS), batch_size=4096)
+
+
+def _check_row(file: Path, row: Mapping[str, Any]) -> None:
+    for name in _TEXT_COLUMNS:
+        if not isinstance(row[name], str):
+            raise InputError(f"{file}: row {row['id']!r} has no text in column {name!r}")
+    if row["kind"] not in set(RowKind):
+        raise InputError(f"{file}: row {row['id']!r} is of the unknown kind {row['kind']!r}")
+    if not row["response"].strip():
+        raise InputError(f"{file}: row {row['id']!r} has an empty response")
