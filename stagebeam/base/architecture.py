@@ -126,6 +126,8 @@ def _rescale(model: torch.nn.Module) -> None:
         for name, parameter in model.named_parameters():
             if "gate" in name and parameter.numel() == 1:
                 parameter.fill_(1.0)
+            elif "positional_embedding" in name:
+                parameter.normal_(0.0, 1.0)
             elif "embedding" in name and parameter.dim() >= 2 and "patch" not in name:
                 parameter.normal_(0.0, 0.3)
             elif parameter.dim() >= 2:

@@ -76,9 +76,7 @@ def check(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> P
         name, pool = rng.choice((("size", SIZES), ("color", COLORS), ("shape", SHAPES)))
         words[name] = rng.choice([v for v in pool if v != words[name]])
     statement = f"{thing.place} {words['size']} {words['color']} {words['shape']}"
-    return Practice(
-        skill="check", prompt=f"True? {statement}", response="true." if is_true else "false.", scene=scene
-    )
+    return Practice(skill="check", prompt=f"True? {statement}", response="true." if is_true else "false.", scene=scene)
 
 
 def match_caption(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:

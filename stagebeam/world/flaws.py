@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 
 from stagebeam.world.questions import LETTERS, Predicate, Solution, Spec, solve
-from stagebeam.world.scene import COLORS, SHAPES, SIZES, Scene, Thing, describe
+from stagebeam.world.scene import COLORS, SHAPES, SIZES, Scene, describe
 
 POOLS = {"size": SIZES, "color": COLORS, "shape": SHAPES}
 
@@ -39,9 +39,7 @@ def flawed_caption(scene: Scene, rng: random.Random) -> Flawed:
         things[index] = replace(thing, row=row, column=column)
     else:
         name = kind if kind in POOLS else "color"
-        changed = {"size": thing.size, "color": thing.color, "shape": thing.shape}
-        changed[name] = _other(rng, POOLS[name], changed[name])
-        things[index] = replace(thing, **changed)
+        things[index] = thing.changed(name, _other(rng, POOLS[name], getattr(thing, name)))
     return Flawed(text=describe(sorted(things, key=lambda t: (t.row, t.column))), note=note)
 
 
@@ -80,7 +78,7 @@ def flawed_reasoning(scene: Scene, spec: Spec, solution: Solution, rng: random.R
         index = rng.randrange(len(scene.things))
         thing = scene.things[index]
         name = rng.choice([n for n in POOLS if _asks(spec.first, n) or (spec.second and _asks(spec.second, n))])
-        changed: Thing = replace(thing, **{name: _other(rng, POOLS[name], getattr(thing, name))})
+        changed = thing.changed(name, _other(rng, POOLS[name], getattr(thing, name)))
         things = (*scene.things[:index], changed, *scene.things[index + 1 :])
         try:
             other = solve(replace(scene, things=things), spec)

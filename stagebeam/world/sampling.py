@@ -65,12 +65,10 @@ def _propose(rng: random.Random, scene: Scene, family: str) -> Spec | None:
             first, second = (_near_predicate(rng, scene) for _ in range(2))
             return None if first == second else Spec(family=family, first=first, second=second)
         case "spatial":
-            first, second = (_unique_predicate(rng, scene) for _ in range(2))
-            if first is None or second is None or first == second:
+            one, two = (_unique_predicate(rng, scene) for _ in range(2))
+            if one is None or two is None or any(one.holds(t) and two.holds(t) for t in scene.things):
                 return None
-            if next(t for t in scene.things if first.holds(t)) == next(t for t in scene.things if second.holds(t)):
-                return None
-            return Spec(family=family, first=first, second=second, asks=rng.choice(tuple(DIRECTIONS)))
+            return Spec(family=family, first=one, second=two, asks=rng.choice(tuple(DIRECTIONS)))
         case "query" | "color" | "shape" | "size":
             asks = rng.choice(ATTRIBUTES) if family == "query" else family
             unique = _unique_predicate(rng, scene, without=asks)

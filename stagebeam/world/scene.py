@@ -33,6 +33,11 @@ class Thing:
     def phrase(self) -> str:
         return f"{self.place} {self.size} {self.color} {self.shape}"
 
+    def changed(self, attribute: str, value: str) -> Thing:
+        """The same object with another ``size``, ``color`` or ``shape``."""
+        words = {"size": self.size, "color": self.color, "shape": self.shape, attribute: value}
+        return Thing(row=self.row, column=self.column, **words)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
