@@ -16,7 +16,7 @@ WHAT = {
     "match_end": "two plans or last words → which belongs to the question",
     "describe": "a picture → every object with its place",
     "look_up": "a place → what is there",
-    "check": "a statement → true or false",
+    "check": "statements → for each whether it is true",
     "match": "two descriptions → which fits the picture",
     "match_why": "the same, naming first where they differ",
     "answer": "a question → the answer at once",
@@ -36,16 +36,16 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.6))
-    for phase, label in (("text", "words alone"), ("join", "with pictures")):
+    for phase, label in (("text", "words alone"), ("join", "with pictures"), ("polish", "polish")):
         points = [(r["cpu_s"] / 60, r["loss"]) for r in rows if r["phase"] == phase]
         left.plot(*zip(*points, strict=True), label=label, linewidth=1)
     left.set(xlabel="CPU minutes of the phase", ylabel="loss (weighted)", yscale="log", title="loss")
     left.legend()
-    exact = [r for r in rows if r["phase"] == "exact" and r["of"] == "join"]
+    exact = [r for r in rows if r["phase"] == "exact" and r["of"] == "polish"]
     for skill in SKILLS:
         style = "--" if skill in TEXT_SKILLS else "-"
         right.plot([r["step"] for r in exact], [r[skill] for r in exact], label=skill, linewidth=1, linestyle=style)
-    right.set(xlabel="step of 64 exercises, with pictures", ylabel="exact", ylim=(0, 1.02))
+    right.set(xlabel="step of 64 exercises, polish", ylabel="exact", ylim=(0, 1.02))
     right.set_title("exact answers on fresh exercises")
     right.legend(fontsize=7, ncol=2, loc="lower right")
     figure.tight_layout()
@@ -61,9 +61,10 @@ def write_card(folder: Path) -> None:
     vision = [r for r in rows if r["phase"] == "vision"]
     text = [r for r in rows if r["phase"] == "text"]
     join = [r for r in rows if r["phase"] == "join"]
+    polish = [r for r in rows if r["phase"] == "polish"]
     last = [r for r in rows if r["phase"] == "exact"][-1]
     table = "\n".join(f"| {name} | {WHAT[name]} | {last[name]:.0%} |" for name in SKILLS)
-    minutes = sum(part[-1]["cpu_s"] for part in (vision, text, join)) / 60
+    minutes = sum(part[-1]["cpu_s"] for part in (vision, text, join, polish)) / 60
     sizes = " ".join(f"--{name}-samples {count}" for name, count in start["sizes"].items())
     (folder / "README.md").write_text(
         f"""---
@@ -98,7 +99,8 @@ takes the judge's quality for the work of fine-tuning alone.
    with 57 % of the columns right after 40,000 captions, against 99 % of all tokens after 8,000 with them.
 2. The language model alone: working out answers from descriptions in words.
 3. Both together on pictures, first mostly descriptions, then all skills, a third of them still in words.
-   The learning rate decays once, at the end of this phase.
+   The learning rate decays at the end.
+4. The same at half the rate with more working out, checking and matching, decaying to nothing.
 
 Muon on the hidden matrices, AdamW on the rest. Weights are stored in bfloat16. The log is `training.jsonl`.
 """

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional
+from transformers import PreTrainedTokenizerFast
 
 from stagebeam.base.architecture import build_model, build_processor, save, train_tokenizer
 from stagebeam.base.batches import Collator, draw_batch, pixels
@@ -27,7 +28,7 @@ from stagebeam.base.skills import SKILLS, TEXT_SKILLS, Practice, practise
 from stagebeam.world.scene import COLORS, SHAPES, SIZES, Scene
 
 BATCH = 64
-PHASES = ("vision", "text", "join")
+PHASES = ("vision", "text", "join", "polish")
 TEXT_MIX = {"work_out": 0.68, "match_text": 0.18, "match_end": 0.09, "plan": 0.05}
 ALIGN_MIX = {"describe": 0.60, "look_up": 0.12, "check": 0.04, "work_out": 0.16, "match_text": 0.05, "match_end": 0.03}
 SKILL_MIX = {
@@ -42,6 +43,19 @@ SKILL_MIX = {
     "match_end": 0.03,
     "plan": 0.02,
 }
+POLISH_MIX = {
+    "describe": 0.15,
+    "look_up": 0.02,
+    "check": 0.17,
+    "match": 0.13,
+    "match_why": 0.14,
+    "answer": 0.02,
+    "work_out": 0.24,
+    "match_text": 0.08,
+    "match_end": 0.04,
+    "plan": 0.01,
+}
+POLISH_RATE = 0.5
 MUON_RATE, ADAM_RATE = 0.02, 3e-3
 CELLS = 9
 CLASSES = (len(SIZES) + 1, len(COLORS) + 1, len(SHAPES) + 1, CELLS)
@@ -55,6 +69,13 @@ def tokenizer_texts(seed: int, count: int = 6000) -> Iterator[str]:
         yield practice.prompt
         yield practice.response
     yield from ("I choose response 1. Since it is right, I choose response 2.", "Hint: Judge caption, say why") * 50
+
+
+def kept_tokenizer(output: Path, seed: int) -> PreTrainedTokenizerFast:
+    """The tokenizer of the folder, trained when there is none: all phases must share one."""
+    if not (output / "tokenizer.json").exists():
+        train_tokenizer(tokenizer_texts(seed)).save_pretrained(output)
+    return PreTrainedTokenizerFast.from_pretrained(output)
 
 
 def _cell_labels(scene: Scene) -> torch.Tensor:
@@ -121,9 +142,9 @@ def optimizers(model: Any) -> list[torch.optim.Optimizer]:
     ]
 
 
-def rate(step: int, total: int, *, is_last: bool) -> float:
-    """Warm-up, flat; in the last phase down to nearly nothing over the last part."""
-    down = (total - step) / (0.45 * total) if is_last else 1.0
+def rate(step: int, total: int, *, is_decaying: bool) -> float:
+    """Warm-up, flat; if ``is_decaying`` down to nearly nothing over the last part."""
+    down = (total - step) / (0.45 * total) if is_decaying else 1.0
     return max(0.02, min(1.0, (step + 1) / 100, down))
 
 
@@ -197,7 +218,7 @@ def train_skills(
             queue = draw_batch(rng, mix, BATCH)
         rows = queue.pop()
         loss = loss_of(model, collator(rows), collator)
-        scale = rate(step, ends[-1], is_last=phase == "join")
+        scale = rate(step, ends[-1], is_decaying=phase != "text") * (POLISH_RATE if phase == "polish" else 1.0)
         for optimizer in opts:
             for group in optimizer.param_groups:
                 group["lr"] = scale * group.get("peak", MUON_RATE)
@@ -223,7 +244,7 @@ def run_phase(phase: str, output: Path, seed: int, sizes: dict[str, int], device
     if kept.exists():
         return
     log = Log(output / f"training-{phase}.jsonl")
-    tokenizer = train_tokenizer(tokenizer_texts(seed))
+    tokenizer = kept_tokenizer(output, seed)
     model = build_model(tokenizer, seed).to(device)
     collator = Collator(tokenizer)
     if phase == "vision":
@@ -235,11 +256,14 @@ def run_phase(phase: str, output: Path, seed: int, sizes: dict[str, int], device
         return
     if phase == "text":
         train_skills(model, collator, seed, phase, [(TEXT_MIX, sizes["text"])], log)
+    elif phase == "polish":
+        model.load_state_dict(torch.load(output / "join.pt", map_location=device))
+        train_skills(model, collator, seed, phase, [(POLISH_MIX, sizes["polish"])], log)
+        save(output, model, build_processor(tokenizer))
     else:
         model.load_state_dict(torch.load(output / "text.pt", map_location=device))
         model.model.vision_model.load_state_dict(torch.load(output / "vision.pt", map_location=device))
         train_skills(model, collator, seed, phase, [(ALIGN_MIX, sizes["align"]), (SKILL_MIX, sizes["skills"])], log)
-        save(output, model, build_processor(tokenizer))
     torch.save(model.state_dict(), kept)
 
 
@@ -253,10 +277,11 @@ def main() -> None:
     parser.add_argument("--text-samples", type=int, default=45_000)
     parser.add_argument("--align-samples", type=int, default=13_000)
     parser.add_argument("--skills-samples", type=int, default=64_000)
+    parser.add_argument("--polish-samples", type=int, default=80_000)
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.output.mkdir(parents=True, exist_ok=True)
-    sizes = {name: getattr(args, f"{name}_samples") for name in ("vision", "text", "align", "skills")}
+    sizes = {name: getattr(args, f"{name}_samples") for name in ("vision", "text", "align", "skills", "polish")}
     for phase in args.phases:
         run_phase(phase, args.output, args.seed, sizes, args.device)
     logs = [args.output / f"training-{phase}.jsonl" for phase in PHASES]

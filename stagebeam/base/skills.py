@@ -68,15 +68,18 @@ def look_up(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) ->
 
 
 def check(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
-    """Is one statement about the picture true?"""
-    thing = rng.choice(scene.things)
-    words = {"size": thing.size, "color": thing.color, "shape": thing.shape}
-    is_true = rng.random() < 0.5
-    if not is_true:
-        name, pool = rng.choice((("size", SIZES), ("color", COLORS), ("shape", SHAPES)))
-        words[name] = rng.choice([v for v in pool if v != words[name]])
-    statement = f"{thing.place} {words['size']} {words['color']} {words['shape']}"
-    return Practice(skill="check", prompt=f"True? {statement}", response="true." if is_true else "false.", scene=scene)
+    """Which of several statements about the picture are true? A verdict for each."""
+    statements, verdicts = [], []
+    for thing in scene.things:
+        said = thing
+        if rng.random() < 0.4:
+            name, pool = rng.choice((("size", SIZES), ("color", COLORS), ("shape", SHAPES)))
+            said = thing.changed(name, rng.choice([v for v in pool if v != getattr(thing, name)]))
+        statements.append(said.phrase)
+        verdicts.append(f"{thing.place} {'yes' if said == thing else 'no'}")
+    return Practice(
+        skill="check", prompt=f"True? {'; '.join(statements)}.", response=f"{'; '.join(verdicts)}.", scene=scene
+    )
 
 
 def match_caption(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
