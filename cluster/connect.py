@@ -8,11 +8,15 @@ the home folder. Never ends a process that this process did not start.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import secrets
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,8 +90,9 @@ def start_local(
         raise ConfigError("this process is connected to a Ray already; leave that one before starting another")
     folder, lock = _make_folder()
     is_failed = False
+    reaper = _start_reaper()
     try:
-        with _core_says_nothing():
+        with _core_keeps_to_itself():
             ray.init(
                 address="local",
                 num_cpus=num_cpus,
@@ -98,12 +103,14 @@ def start_local(
                 logging_level="error",
                 log_to_driver=show_worker_logs,
             )
+        _brief(reaper, _processes_of(folder))
         yield _describe(is_local=True)
     except Exception:
         is_failed = True
         raise
     finally:
         _stop(folder)
+        reaper.communicate()
         os.close(lock)
         if is_failed:
             get_logger(__name__).info("ray logs kept", folder=str(folder))
@@ -121,7 +128,7 @@ def connect(address: str = "auto", *, show_worker_logs: bool = False) -> Iterato
     import ray
 
     try:
-        with _core_says_nothing():
+        with _core_keeps_to_itself():
             ray.init(address=address, logging_level="error", log_to_driver=show_worker_logs)
     except ConnectionError as error:
         raise ConfigError(f"no Ray answers at {address!r}: {error}; start one, or leave the address out") from error
@@ -164,14 +171,17 @@ def require_cpus(cluster: RayCluster, needed: float, *, wanted_by: str) -> None:
 
 
 @contextmanager
-def _core_says_nothing() -> Iterator[None]:
-    """Nothing reaches standard error: told by ``RAY_BACKEND_LOG_LEVEL`` to be quiet, Ray's core says that it obeys.
+def _core_keeps_to_itself() -> Iterator[None]:
+    """While Ray starts: nothing reaches standard error, and the caller's handler of SIGTERM stays.
 
-    What goes wrong is raised, not written.
+    Told by ``RAY_BACKEND_LOG_LEVEL`` to be quiet, Ray's core says that it obeys; what goes wrong is
+    raised, not written. Its own handler writes a stack dump and ends the process with code 15.
     """
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         os.dup2(nowhere, 2)
         yield
@@ -179,6 +189,8 @@ def _core_says_nothing() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+        if is_main:
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _describe(*, is_local: bool) -> RayCluster:
@@ -222,6 +234,19 @@ def _sweep(root: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(lock)
+
+
+def _start_reaper() -> subprocess.Popen[str]:
+    """A process that outlives this one if it is killed, to end what is left of its Ray then."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cluster.reaper"], stdin=subprocess.PIPE, start_new_session=True, text=True
+    )
+
+
+def _brief(reaper: subprocess.Popen[str], processes: list[psutil.Process]) -> None:
+    assert reaper.stdin is not None
+    reaper.stdin.write(json.dumps([[process.pid, process.create_time()] for process in processes]) + "\n")
+    reaper.stdin.flush()
 
 
 def _stop(folder: Path) -> None:

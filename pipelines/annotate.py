@@ -26,7 +26,7 @@ from pipelines.annotator import AnnotationMode
 from pipelines.schemas import open_parquet
 from pipelines.shards import ACCEPTED, REJECTED, AnnotateShards, ShardJob
 from pipelines.sources.parquet import QuestionFolder, check_questions, pending_rows
-from reasoning.errors import StagebeamError
+from reasoning.errors import ConfigError, InputError, OutputMismatchError, StagebeamError, TeacherError
 from reasoning.prompts import PROMPT_VERSION
 
 RUN_KIND = "annotate"
@@ -225,9 +225,8 @@ def _shard_job(config: AnnotateConfig, run: RunFolder, api_key: Secret | None) -
 def _run_shards(
     folder: QuestionFolder, done: frozenset[str], job: ShardJob, config: AnnotateConfig
 ) -> Iterator[dict[str, int]]:
-    """The counts of each shard as it is committed. Raises what ended the run as we raised it, not as Ray wraps it."""
+    """The counts of each shard as it is committed; raises what ended the run."""
     import ray.data
-    from ray.exceptions import RayError
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -245,25 +244,18 @@ def _run_shards(
             size=config.actors, max_tasks_in_flight_per_actor=6, max_concurrent_calls_per_actor=4
         ),
     )
-    try:
-        for batch in shards.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for text in batch.column("counts").to_pylist():
-                yield json.loads(text)
-    except RayError as error:
-        raise _cause_of(error) from error
+    for batch in shards.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for status in batch.to_pylist():
+            if status["failure"]:
+                raise _error_of(status["failure"])
+            yield json.loads(status["counts"])
 
 
-def _cause_of(error: BaseException) -> BaseException:
-    """The error of ours that Ray wrapped, else the error itself."""
-    seen: set[int] = set()
-    inner: BaseException | None = error
-    while inner is not None and id(inner) not in seen:
-        if isinstance(inner, StagebeamError):
-            # Without its own causes: they hold the worker's frames.
-            return type(inner)(*inner.args)
-        seen.add(id(inner))
-        inner = getattr(inner, "cause", None) or inner.__cause__
-    return error
+def _error_of(failure: str) -> StagebeamError:
+    """The error of ours that a worker told by its class and message."""
+    name, _, message = failure.partition(": ")
+    known = {cls.__name__: cls for cls in (TeacherError, OutputMismatchError, InputError, ConfigError)}
+    return known.get(name, StagebeamError)(message)
 
 
 def _progress(totals: _Totals, rows: int, started: float) -> AnnotateProgress:

@@ -30,7 +30,8 @@ from reasoning.records import RejectReason
 
 ACCEPTED = "accepted"
 REJECTED = "rejected"
-_STATUS_SCHEMA = pa.schema([("shard", pa.string()), ("counts", pa.string())])
+_STATUS_SCHEMA = pa.schema([("shard", pa.string()), ("counts", pa.string()), ("failure", pa.string())])
+"""``counts`` is a JSON object; ``failure`` is ``<error class>: <message>`` of what ends the run, else empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +62,28 @@ class AnnotateShards:
         )
 
     async def __call__(self, table: pa.Table) -> pa.Table:
-        """Annotate, commit, answer with the shard's name and counts; raises what ends the run."""
+        """Annotate, commit, answer with the shard's name and counts, or with what ends the run.
+
+        An error of ours goes back as a value: Ray would hand on its text but not the error.
+        """
         rows = table.to_pylist()
         if not rows:
             return _STATUS_SCHEMA.empty_table()
         key = shard_key([row["id"] for row in rows])
-        commit = find_commit(self._output, key)
-        if commit is None:
-            done = await asyncio.gather(*(self._annotated(row) for row in rows))
-            commit = await asyncio.to_thread(commit_shard, self._output, key, done, lease=self._job.lease)
-        status = {"shard": commit.key, "counts": json.dumps(commit.counts)}
+        status = {"shard": key, "counts": "{}", "failure": ""}
+        try:
+            commit = await self._committed(key, rows)
+            status["counts"] = json.dumps(commit.counts)
+        except StagebeamError as error:
+            status["failure"] = f"{type(error).__name__}: {error}"
         return pa.Table.from_pylist([status], schema=_STATUS_SCHEMA)
+
+    async def _committed(self, key: str, rows: Sequence[Mapping[str, Any]]) -> Commit:
+        found = find_commit(self._output, key)
+        if found is not None:
+            return found
+        done = await asyncio.gather(*(self._annotated(row) for row in rows))
+        return await asyncio.to_thread(commit_shard, self._output, key, done, lease=self._job.lease)
 
     async def _annotated(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row with its annotation columns; a row that cannot be handled is rejected, not raised."""
