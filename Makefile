@@ -8,7 +8,7 @@ SHELL := bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile -c constraints.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
 QUIET_LIBRARIES := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PYTEST_ARGS ?=
@@ -24,6 +24,8 @@ venv: $(VENV)/.installed ## make .venv with what running needs (reused while it 
 dev: $(VENV)/.installed-dev ## make .venv with the tools for lint and tests too
 
 # torch goes first and pinned: whatever is resolved after it takes the build that is there.
+# compileall uses every core where pip uses one (55 CPU-seconds); some packages carry templates that
+# are no Python, which pip passes over in silence too.
 $(VENV)/.installed: constraints.txt pyproject.toml
 	@started=$$(date +%s); \
 	python=""; for candidate in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
@@ -35,6 +37,7 @@ $(VENV)/.installed: constraints.txt pyproject.toml
 	fi; \
 	echo "setup 2/3  installing $(TORCH) (about 200 MB for CPU)"; $(PIP_INSTALL) $(TORCH); \
 	echo "setup 3/3  installing ray, transformers, deepspeed and the rest (about 220 MB)"; $(PIP_INSTALL) -e .; \
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true; \
 	echo "setup done in $$(( $$(date +%s) - started )) s"
 	@touch $@
 

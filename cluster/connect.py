@@ -26,7 +26,7 @@ from pathlib import Path
 import psutil
 
 from cluster.logs import get_logger, quiet_libraries
-from reasoning.errors import ConfigError
+from reasoning.errors import ConfigError, StagebeamError
 
 _FOLDER_PREFIX = "sb-ray-"
 _ALIVE_FILE = ".alive"
@@ -92,7 +92,7 @@ def start_local(
     is_failed = False
     reaper = _start_reaper()
     try:
-        with _core_keeps_to_itself():
+        with _core_keeps_to_itself(), _busy_machine_is_told():
             ray.init(
                 address="local",
                 num_cpus=num_cpus,
@@ -168,6 +168,21 @@ def require_cpus(cluster: RayCluster, needed: float, *, wanted_by: str) -> None:
             f"{wanted_by} needs {needed:g} CPUs and the Ray cluster has {cluster.cpus:g}; "
             "ask for fewer actors or start Ray with more CPUs"
         )
+
+
+@contextmanager
+def _busy_machine_is_told() -> Iterator[None]:
+    """Ray gives its processes 30 s to start and has no knob for it; too little on a starved machine."""
+    try:
+        yield
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        load = os.getloadavg()[0]
+        raise StagebeamError(
+            f"Ray did not start within its 30 s: the machine is too busy (load {load:.1f} on {os.cpu_count()} cores); "
+            "run the same command again when it is quieter"
+        ) from error
 
 
 @contextmanager
