@@ -44,18 +44,17 @@ SKILL_MIX = {
     "plan": 0.02,
 }
 POLISH_MIX = {
-    "describe": 0.15,
-    "look_up": 0.02,
-    "check": 0.17,
-    "match": 0.13,
-    "match_why": 0.14,
+    "describe": 0.12,
+    "check": 0.14,
+    "match": 0.08,
+    "match_why": 0.13,
     "answer": 0.02,
-    "work_out": 0.24,
-    "match_text": 0.08,
+    "work_out": 0.40,
+    "match_text": 0.06,
     "match_end": 0.04,
     "plan": 0.01,
 }
-POLISH_RATE = 0.5
+POLISH_RATE = 0.7
 MUON_RATE, ADAM_RATE = 0.02, 3e-3
 CELLS = 9
 CLASSES = (len(SIZES) + 1, len(COLORS) + 1, len(SHAPES) + 1, CELLS)
@@ -277,7 +276,7 @@ def main() -> None:
     parser.add_argument("--text-samples", type=int, default=45_000)
     parser.add_argument("--align-samples", type=int, default=13_000)
     parser.add_argument("--skills-samples", type=int, default=64_000)
-    parser.add_argument("--polish-samples", type=int, default=80_000)
+    parser.add_argument("--polish-samples", type=int, default=60_000)
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.output.mkdir(parents=True, exist_ok=True)
