@@ -9,6 +9,8 @@ row is ever dropped. The images stay with the workers; the driver sees ids and c
 from __future__ import annotations
 
 import json
+import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from actors.teacher import TeacherConfig, check_teacher
-from cluster.connect import RayCluster, prepare_environment, ray_session, require_cpus
+from cluster.connect import prepare_environment, ray_session, require_cpus
 from cluster.logs import get_logger
 from cluster.secrets import Secret, read_secret
 from cluster.storage import RunFolder, read_commits, read_run
@@ -173,8 +175,11 @@ def run_annotation(
         report()
         if folder.ids - done:
             check_teacher(config.teacher, api_key)
-            with ray_session(config.ray_address) as cluster:
-                _require_room(cluster, config)
+            needed = config.actors * ACTOR_CPUS + READER_CPUS
+            # Of a Ray of our own the CPUs are logical: it may have as many as the job needs.
+            own_cpus = max(os.cpu_count() or 1, math.ceil(needed))
+            with ray_session(config.ray_address, num_cpus=own_cpus) as cluster:
+                require_cpus(cluster, needed, wanted_by=f"annotation with {config.actors} actors")
                 job = _shard_job(config, run, api_key)
                 for counts in _run_shards(folder, done, job, config):
                     totals.add(counts)
@@ -203,10 +208,6 @@ def committed_files(output: Path, part: str) -> list[Path]:
     read_run(output, kind=RUN_KIND)
     names = [name for commit in read_commits(output) for name in commit.files]
     return [output / name for name in names if name.startswith(f"{part}/")]
-
-
-def _require_room(cluster: RayCluster, config: AnnotateConfig) -> None:
-    require_cpus(cluster, config.actors * ACTOR_CPUS + READER_CPUS, wanted_by=f"annotation with {config.actors} actors")
 
 
 def _shard_job(config: AnnotateConfig, run: RunFolder, api_key: Secret | None) -> ShardJob:
