@@ -202,9 +202,15 @@ class Log:
 
 
 def train_skills(
-    model: Any, collator: Collator, seed: int, phase: str, parts: list[tuple[dict[str, float], int]], log: Log
+    model: Any,
+    collator: Collator,
+    seed: int,
+    phase: str,
+    parts: list[tuple[dict[str, float], int]],
+    log: Log,
+    checks: int,
 ) -> None:
-    """Each mix of ``parts`` for its number of exercises, in order; the last phase ends in a decay."""
+    """Each mix of ``parts`` for its number of exercises, in order; measured on ``checks`` fresh ones a skill."""
     model.train()
     opts = optimizers(model)
     ends = list(itertools.accumulate(samples // BATCH for _, samples in parts))
@@ -229,15 +235,15 @@ def train_skills(
         seen += len(rows)
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"loss {loss.item()} at step {step} of phase {phase}")
-        if (step + 1) % 100 == 0:
+        if (step + 1) % 100 == 0 or step + 1 == ends[-1]:
             spent = time.process_time() - started
             log(phase=phase, step=step + 1, samples=seen, loss=loss.item(), rate=scale, cpu_s=spent)
         if (step + 1) % 400 == 0 or step + 1 == ends[-1]:
             skills = TEXT_SKILLS if phase == "text" else tuple(SKILLS)
-            log(phase="exact", of=phase, step=step + 1, **exactness(model, collator, seed, skills))
+            log(phase="exact", of=phase, step=step + 1, **exactness(model, collator, seed, skills, checks))
 
 
-def run_phase(phase: str, output: Path, seed: int, sizes: dict[str, int], device: str) -> None:
+def run_phase(phase: str, output: Path, seed: int, sizes: dict[str, int], device: str, checks: int = 192) -> None:
     """One phase; its weights stay in the folder, and a phase whose weights are there is not run again."""
     kept = output / f"{phase}.pt"
     if kept.exists():
@@ -254,15 +260,16 @@ def run_phase(phase: str, output: Path, seed: int, sizes: dict[str, int], device
         torch.save(model.model.vision_model.state_dict(), kept)
         return
     if phase == "text":
-        train_skills(model, collator, seed, phase, [(TEXT_MIX, sizes["text"])], log)
+        train_skills(model, collator, seed, phase, [(TEXT_MIX, sizes["text"])], log, checks)
     elif phase == "polish":
         model.load_state_dict(torch.load(output / "join.pt", map_location=device))
-        train_skills(model, collator, seed, phase, [(POLISH_MIX, sizes["polish"])], log)
+        train_skills(model, collator, seed, phase, [(POLISH_MIX, sizes["polish"])], log, checks)
         save(output, model, build_processor(tokenizer))
     else:
         model.load_state_dict(torch.load(output / "text.pt", map_location=device))
         model.model.vision_model.load_state_dict(torch.load(output / "vision.pt", map_location=device))
-        train_skills(model, collator, seed, phase, [(ALIGN_MIX, sizes["align"]), (SKILL_MIX, sizes["skills"])], log)
+        parts = [(ALIGN_MIX, sizes["align"]), (SKILL_MIX, sizes["skills"])]
+        train_skills(model, collator, seed, phase, parts, log, checks)
     torch.save(model.state_dict(), kept)
 
 
