@@ -102,6 +102,10 @@ takes the judge's quality for the work of fine-tuning alone.
    The learning rate decays at the end.
 4. The same at half the rate with more working out, checking and matching, decaying to nothing.
 
+What is shipped here has one blemish: its phases 1 to 3 were run while the reasoning still named the asked
+words only at its head and `check` asked for one statement. Running the command anew gives a model that knew
+today's wording throughout.
+
 Muon on the hidden matrices, AdamW on the rest. Weights are stored in bfloat16. The log is `training.jsonl`.
 """
     )
