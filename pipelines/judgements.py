@@ -47,8 +47,12 @@ class JudgementConfig(BaseModel):
     """Wording of the judge's prompts; the search must use the same."""
     forms: tuple[JudgementForm, ...] = Field(default=(JudgementForm.CHOICE, JudgementForm.WHY), min_length=1)
     """A row each."""
+    stages: tuple[Stage, ...] = STAGES
+    """The stages that get rows."""
     whole_answers: bool = True
     """Compare whole answers too, as best-of-N does; else only stages."""
+    whole_answer_every: int = Field(default=1, ge=1)
+    """Whole answers are compared for one question in so many: their rows are the longest by far."""
     both_orders: bool = False
     """Each pair both ways round in each form, twice the rows; else one way, in turn."""
 
@@ -86,18 +90,19 @@ def judgement_rows(
     """
     rows: list[TrainingRow] = []
     for number, stage in enumerate(STAGES):
-        if _is_worse(question, right, flawed, stage):
+        if stage in config.stages and _is_worse(question, right, flawed, stage):
             prior = {s: right[s] for s in STAGES[:number]}
             reason = flawed.notes.get(stage)
             pair = _Pair(question, stage, prior, right[stage], flawed.stages[stage], reason)
             rows += pair.rows(config, turn=index + number)
-    if config.whole_answers:
-        stage = _WHOLE_ANSWER_STAGES[index % len(_WHOLE_ANSWER_STAGES)]
+    turn, is_left_out = divmod(index, config.whole_answer_every)
+    if config.whole_answers and not is_left_out:
+        stage = _WHOLE_ANSWER_STAGES[turn % len(_WHOLE_ANSWER_STAGES)]
         if _is_worse(question, right, flawed, stage):
             changed = FourStages.from_mapping({**right.as_mapping(), stage: flawed.stages[stage]})
             pair = _Pair(question, None, {}, right.render(), changed.render(), flawed.notes.get(stage))
-            # Which stage differs goes in threes with the index: the place must not.
-            rows += pair.rows(config, turn=index // len(_WHOLE_ANSWER_STAGES) + len(STAGES))
+            # Which stage differs goes in threes with the turn: the place must not.
+            rows += pair.rows(config, turn=turn // len(_WHOLE_ANSWER_STAGES) + len(STAGES))
     return rows
 
 

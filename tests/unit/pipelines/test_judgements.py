@@ -123,3 +123,13 @@ def test_style_and_forms_are_as_configured(style: PromptStyle) -> None:
     rows = rows_of(prompt_style=style, forms=(JudgementForm.CHOICE,), whole_answers=False)
     assert set(rows) == {f"{s.value.lower()}/choice" for s in Stage}
     assert rows["caption/choice"].prompt.startswith("Compare two") is (style is PromptStyle.STANDARD)
+
+
+def test_stages_and_whole_answers_can_be_thinned_out_with_places_still_in_balance() -> None:
+    settings = {"stages": (Stage.CAPTION,), "whole_answer_every": 2, "forms": (JudgementForm.CHOICE,)}
+    assert set(rows_of(0, **settings)) == {"caption/choice", "answer/choice"}
+    assert set(rows_of(1, **settings)) == {"caption/choice"}
+    places = Counter(
+        row.response[-2] for index in range(24) for name, row in rows_of(index, **settings).items() if "answer" in name
+    )
+    assert places == {"1": 6, "2": 6}
