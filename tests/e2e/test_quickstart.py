@@ -48,7 +48,7 @@ def test_interrupted_at_every_step_it_resumes_and_leaves_no_process(
             time.sleep(seconds)
             # To the whole group, as a terminal does.
             os.killpg(process.pid, signal.SIGINT)
-            # Two seconds on a quiet machine; the promise is that it ends, not how fast a starved one is.
+            # The promise is that it ends; how fast depends on who else uses the cores.
             code = process.wait(timeout=150)
         text = log.read_text()
         assert code == 130, text
