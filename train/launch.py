@@ -76,6 +76,8 @@ def _train(
     require_cpus(cluster, config.workers * config.cpus_per_worker, wanted_by="TrainConfig.workers x cpus_per_worker")
     # A worker that dies is noticed at the next poll; the default is 2 s.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    # After the default of 60 s a busy machine's slow start would be given up and begun anew, again and again.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
     datasets = {
         "train": ordered_rows(found, seed=config.seed, repeats=config.kind_repeats, workers=config.workers),
     }
