@@ -11,6 +11,7 @@ from reasoning.errors import ConfigError
 from reasoning.protocols import Sampling
 from reasoning.records import RowKind
 from reasoning.search.config import PromptStyle, SearchConfig, Strategy
+from reasoning.stages import Stage
 from serve.config import Topology
 from stagebeam.standin.faults import StandInConfig
 
@@ -65,7 +66,7 @@ class QuickstartConfig(BaseModel):
     """The run folder; made if missing, resumed if it is of the same run."""
     seed: int = 0
     """Scenes, questions, faults, row order and searches derive from it."""
-    train_questions: int = Field(default=3000, ge=8)
+    train_questions: int = Field(default=2400, ge=8)
     """Questions given to the teacher."""
     test_questions: int = Field(default=300, ge=4)
     """Held-out questions that every search answers."""
@@ -75,9 +76,13 @@ class QuickstartConfig(BaseModel):
     """Model to start from; None is the shipped tiny base."""
     teacher: StandInConfig = StandInConfig()
     """How the stand-in teacher misbehaves."""
-    judgements: JudgementConfig = JudgementConfig(forms=(JudgementForm.CHOICE,))
+    judgements: JudgementConfig = JudgementConfig(
+        forms=(JudgementForm.CHOICE,),
+        stages=(Stage.CAPTION, Stage.REASONING, Stage.CONCLUSION),
+        whole_answer_every=2,
+    )
     """Which judgements are made of right and flawed answers, for the model to learn to judge."""
-    fine_tune: FineTuning = FineTuning()
+    fine_tune: FineTuning = FineTuning(kind_repeats={RowKind.FOUR_STAGE: 2})
     """The four-stage model: annotations and judgements."""
     fine_tune_direct: FineTuning | None = FineTuning()
     """The model trained on answers alone, for comparison; None leaves it out."""
@@ -85,7 +90,7 @@ class QuickstartConfig(BaseModel):
     """The searches of the four-stage model, by the name they have in the table."""
     demonstration: str = "beam-4"
     """The one of ``searches`` that the served model uses."""
-    topology: Topology = Topology.PER_STAGE
+    topology: Topology = Topology.SHARED
     """Deployments of the served model: one a stage and role, or one pool for all."""
     scoring_actors: int = Field(default=2, ge=1)
     """Processes that answer questions; each holds the model and one thread."""
