@@ -156,7 +156,7 @@ def test_lost_teacher_ends_the_run_with_our_error_and_the_rest_is_done_later(
 
 
 def test_killed_run_goes_on_where_it_was(tmp_path: Path, questions: list[Question]) -> None:
-    slow = StandInConfig(**{**StandInConfig.faultless().model_dump(), "slow": 1.0, "slow_s": 0.4})
+    slow = StandInConfig(**{**StandInConfig.faultless().model_dump(), "slow": 1.0, "slow_s": 1.5})
     with start_standin(slow) as standin:
         teacher = TeacherConfig(base_url=standin.base_url, model=standin.model, max_in_flight=4)
         config = config_for(tmp_path, standin, teacher=teacher)
