@@ -112,7 +112,7 @@ def _answer(model_dir: Path) -> str:
     return str(processor.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :]))
 
 
-# About 55 s at a load of five on two cores; on a machine with many other jobs the two starts of the workers take minutes.
+# About 55 s at a load of five on two cores; among many other jobs the two starts of the workers take minutes.
 @pytest.mark.timeout(600)
 def test_run_learns_and_goes_on_after_a_worker_is_killed(folders: dict[str, Path], ray_local: RayCluster) -> None:
     config = _config(folders, "killed")
