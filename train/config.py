@@ -19,6 +19,13 @@ class Schedule(StrEnum):
     CONSTANT = "constant"
 
 
+class LossMean(StrEnum):
+    """What the loss of a batch is the mean of."""
+
+    TOKEN = "token"
+    ROW = "row"
+
+
 class Precision(StrEnum):
     """The number format of weights and gradients; ``auto`` is bf16 on a GPU and fp32 on a CPU."""
 
@@ -110,6 +117,10 @@ class TrainConfig(BaseModel):
 
     kind_repeats: dict[RowKind, int] = Field(default_factory=dict)
     """How often a row of a kind is seen in an epoch; 1 unless named, 0 leaves the kind out."""
+
+    loss_mean: LossMean = LossMean.TOKEN
+    """``token``: every token of a batch counts alike. ``row``: every row does, so that a judgement of a few
+    tokens weighs as much as an answer of hundreds."""
 
     max_tokens: int = Field(default=4096, ge=16)
     """Rows longer than this are cut at the end, together with their labels."""

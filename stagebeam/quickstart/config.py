@@ -14,6 +14,7 @@ from reasoning.search.config import PromptStyle, SearchConfig, Strategy
 from reasoning.stages import Stage
 from serve.config import Topology
 from stagebeam.standin.faults import StandInConfig
+from train.config import LossMean
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -53,6 +54,8 @@ class FineTuning(BaseModel):
     """The share of steps in which the rate rises from zero."""
     zero_stage: int = Field(default=2, ge=0, le=3)
     """DeepSpeed ZeRO."""
+    loss_mean: LossMean = LossMean.ROW
+    """Judgements have few tokens; by the row they count as much as answers."""
     kind_repeats: dict[RowKind, int] = Field(default_factory=dict)
     """How often a row of a kind is seen in an epoch; 1 unless named."""
 
