@@ -15,6 +15,9 @@ from stagebeam.world.draw import draw_scene
 
 VERDICT_WORDS = (" yes", " no", " left", " removed", "true", "false", " 1", " 2", "1", "2", " So")
 VERDICT_WEIGHT = 3.0
+NUMBER_WEIGHT = 20.0
+"""Of the number a matching exercise ends with: one token, against some forty of a description."""
+UNMARKED = -100
 
 
 def pixels(practices: Sequence[Practice]) -> dict[str, torch.Tensor]:
@@ -38,29 +41,38 @@ class Collator:
     def __call__(self, practices: Sequence[Practice]) -> dict[str, torch.Tensor]:
         has_image = practices[0].scene is not None
         heads = [f"{BOS}{USER}{IMAGE if has_image else ''}{p.prompt}{EOT}{ASSISTANT}" for p in practices]
-        head_ids = self.tokenizer(heads, add_special_tokens=False).input_ids
+        encoded = self.tokenizer(heads, add_special_tokens=False, return_offsets_mapping=True)
+        head_ids = encoded.input_ids
         tail_ids = self.tokenizer([p.response + EOT for p in practices], add_special_tokens=False).input_ids
         width = max(len(h) + len(t) for h, t in zip(head_ids, tail_ids, strict=True))
         ids = torch.full((len(practices), width), self.pad)
         labels = torch.full((len(practices), width), -100)
         mask = torch.zeros((len(practices), width), dtype=torch.long)
+        weights = torch.zeros((len(practices), width))
+        marks = torch.full((len(practices), width), UNMARKED)
         for row, (head, tail) in enumerate(zip(head_ids, tail_ids, strict=True)):
             end = len(head) + len(tail)
             ids[row, :end] = torch.tensor(head + tail)
             labels[row, len(head) : end] = torch.tensor(tail)
             mask[row, :end] = 1
-        batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+            weights[row, len(head) : end] = torch.where(
+                torch.isin(torch.tensor(tail), self.verdict_ids), VERDICT_WEIGHT, 1.0
+            )
+            practice = practices[row]
+            if practice.skill.startswith("match"):
+                weights[row, end - 3] = NUMBER_WEIGHT
+            before = len(heads[row]) - len(practice.prompt) - len(EOT) - len(ASSISTANT)
+            for spot in practice.spots:
+                for place, (first, last) in enumerate(encoded.offset_mapping[row]):
+                    if first - before < spot.end and last - before > spot.start:
+                        marks[row, place] = int(spot.is_wrong)
+        batch = {"input_ids": ids, "attention_mask": mask, "labels": labels, "weights": weights, "marks": marks}
         if has_image:
             batch |= pixels(practices)
             # From the picture's token on, every token may look at it, as the processor has it.
             seen = (ids == int(self.tokenizer.convert_tokens_to_ids(IMAGE))).cumsum(1) > 0
             batch["cross_attention_mask"] = (seen & (mask > 0)).long()[:, :, None, None]
         return batch
-
-    def weights(self, labels: torch.Tensor) -> torch.Tensor:
-        """A weight for each label: the words that decide count more; 0 where nothing is to be learned."""
-        heavy = torch.isin(labels, self.verdict_ids)
-        return torch.where(labels < 0, 0.0, torch.where(heavy, VERDICT_WEIGHT, 1.0))
 
 
 def draw_batch(rng: random.Random, mix: Mapping[str, float], size: int, pool: int = 4) -> list[list[Practice]]:

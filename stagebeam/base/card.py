@@ -19,6 +19,7 @@ WHAT = {
     "check": "statements → for each whether it is true",
     "match": "two descriptions → which fits the picture",
     "match_why": "the same, naming first where they differ",
+    "match_all": "two descriptions with what follows from them → which is right",
     "answer": "a question → the answer at once",
 }
 
@@ -64,8 +65,7 @@ def write_card(folder: Path) -> None:
     polish = [r for r in rows if r["phase"] == "polish"]
     last = [r for r in rows if r["phase"] == "exact"][-1]
     table = "\n".join(f"| {name} | {WHAT[name]} | {last[name]:.0%} |" for name in SKILLS)
-    minutes = sum(part[-1]["cpu_s"] for part in (vision, text, join, polish)) / 60
-    sizes = " ".join(f"--{name}-samples {count}" for name, count in start["sizes"].items())
+    minutes = [part[-1]["cpu_s"] / 60 for part in (vision, text, join, polish)]
     (folder / "README.md").write_text(
         f"""---
 license: apache-2.0
@@ -79,9 +79,9 @@ shapes. It exists so that annotation, fine-tuning, serving and search run for re
 without a download. It is of no use for any other picture or text.
 
 It knows the skills below, each under a wording of its own. It has never seen the four stages
-(`<SUMMARY>` …) nor a judge's prompt: fine-tuning teaches both. Two of its skills, `match` and
-`match_text`, are matching exercises close to what a judge does; they are named here so that nobody
-takes the judge's quality for the work of fine-tuning alone.
+(`<SUMMARY>` …) nor a judge's prompt: fine-tuning teaches both. Its `match…` skills are exercises close to
+what a judge does; they are named here so that nobody takes the judge's quality for the work of
+fine-tuning alone.
 
 | skill | what | exact on {192} fresh exercises |
 |---|---|---|
@@ -90,8 +90,10 @@ takes the judge's quality for the work of fine-tuning alone.
 ![curves](curves.svg)
 
 ## How it was made
-`python -m stagebeam.base.recipe --output DIR {sizes}`, seed 7, one CPU thread:
-{minutes:.0f} minutes of CPU time. The same command runs on a GPU with `--device cuda`.
+`python -m stagebeam.base.recipe --output DIR`, seed 7, one CPU thread: {sum(minutes):.0f} minutes of CPU time
+({minutes[0]:.0f} + {minutes[1]:.0f} + {minutes[2]:.0f} + {minutes[3]:.0f} in the four phases, with
+{text[-1]["samples"]:,}, {join[-1]["samples"]:,} and {polish[-1]["samples"]:,} exercises in the last three).
+The same command runs on a GPU with `--device cuda`.
 
 1. The vision encoder alone, with a head that names what lies in each of the nine cells
    ({vision[-1]["objects"]:.0%} of objects exact at the end); the head is thrown away. It also has to say
@@ -102,9 +104,9 @@ takes the judge's quality for the work of fine-tuning alone.
    The learning rate decays at the end.
 4. The same at half the rate with more working out, checking and matching, decaying to nothing.
 
-What is shipped here has one blemish: its phases 1 to 3 were run while the reasoning still named the asked
-words only at its head and `check` asked for one statement. Running the command anew gives a model that knew
-today's wording throughout.
+In phases 2 to 4 a second head, thrown away too, looks at the hidden states before the last layer and says of
+each word of a text that is to be checked or matched whether it is the first mistake. Without it matching stayed
+at chance: a verdict is one token that hangs on one word among a hundred.
 
 Muon on the hidden matrices, AdamW on the rest. Weights are stored in bfloat16. The log is `training.jsonl`.
 """

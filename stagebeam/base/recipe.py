@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import bisect
+import contextlib
 import itertools
 import json
 import math
@@ -22,37 +23,48 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
-from stagebeam.base.architecture import build_model, build_processor, save, train_tokenizer
-from stagebeam.base.batches import Collator, draw_batch, pixels
+from stagebeam.base.architecture import HIDDEN, build_model, build_processor, save, train_tokenizer
+from stagebeam.base.batches import UNMARKED, Collator, draw_batch, pixels
 from stagebeam.base.skills import SKILLS, TEXT_SKILLS, Practice, practise
 from stagebeam.world.scene import COLORS, SHAPES, SIZES, Scene
 
 BATCH = 64
 PHASES = ("vision", "text", "join", "polish")
-TEXT_MIX = {"work_out": 0.68, "match_text": 0.18, "match_end": 0.09, "plan": 0.05}
-ALIGN_MIX = {"describe": 0.60, "look_up": 0.12, "check": 0.04, "work_out": 0.16, "match_text": 0.05, "match_end": 0.03}
+TEXT_MIX = {"work_out": 0.62, "match_text": 0.24, "match_end": 0.09, "plan": 0.05}
+ALIGN_MIX = {
+    "describe": 0.52,
+    "look_up": 0.08,
+    "check": 0.10,
+    "match": 0.06,
+    "work_out": 0.14,
+    "match_text": 0.06,
+    "match_end": 0.04,
+}
 SKILL_MIX = {
-    "describe": 0.28,
-    "look_up": 0.05,
-    "check": 0.07,
-    "match": 0.13,
-    "match_why": 0.10,
+    "describe": 0.22,
+    "look_up": 0.03,
+    "check": 0.06,
+    "match": 0.14,
+    "match_why": 0.06,
+    "match_all": 0.07,
     "answer": 0.03,
-    "work_out": 0.20,
-    "match_text": 0.09,
-    "match_end": 0.03,
+    "work_out": 0.22,
+    "match_text": 0.11,
+    "match_end": 0.04,
     "plan": 0.02,
 }
 POLISH_MIX = {
     "describe": 0.12,
-    "check": 0.14,
-    "match": 0.08,
-    "match_why": 0.13,
+    "look_up": 0.02,
+    "check": 0.04,
+    "match": 0.12,
+    "match_why": 0.06,
+    "match_all": 0.10,
     "answer": 0.02,
-    "work_out": 0.40,
-    "match_text": 0.06,
+    "work_out": 0.34,
+    "match_text": 0.12,
     "match_end": 0.04,
-    "plan": 0.01,
+    "plan": 0.02,
 }
 POLISH_RATE = 0.7
 MUON_RATE, ADAM_RATE = 0.02, 3e-3
@@ -120,9 +132,9 @@ def train_vision(model: Any, seed: int, samples: int, log: Any) -> None:
             log(phase="vision", step=step, loss=loss.item(), objects=objects, cpu_s=time.process_time() - started)
 
 
-def optimizers(model: Any) -> list[torch.optim.Optimizer]:
-    """Muon on the hidden matrices, AdamW on embeddings, head, norms, gates and the vision encoder."""
-    muon, adam, slow = [], [], []
+def optimizers(model: Any, spotter: torch.nn.Linear) -> list[torch.optim.Optimizer]:
+    """Muon on the hidden matrices, AdamW on embeddings, heads, norms, gates and the vision encoder."""
+    muon, adam, slow = [], [*spotter.parameters()], []
     for name, parameter in model.named_parameters():
         if "vision_model" in name:
             slow.append(parameter)
@@ -152,18 +164,41 @@ def _autocast(device: torch.device) -> Any:
     return torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda")
 
 
-def loss_of(model: Any, batch: dict[str, torch.Tensor], collator: Collator) -> torch.Tensor:
-    labels = batch["labels"][:, 1:]
-    inputs = {k: v for k, v in batch.items() if k != "labels"}
+@contextlib.contextmanager
+def _inputs_of(layer: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
+    """The hidden states that ``layer`` is given in the forward passes made meanwhile."""
+    found: list[torch.Tensor] = []
+
+    def keep(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        found.append(args[0] if args else kwargs["hidden_states"])
+
+    hook = layer.register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        yield found
+    finally:
+        hook.remove()
+
+
+def losses_of(
+    model: Any, spotter: torch.nn.Linear, batch: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The next word's loss by its weight, and the spotter's on the places that are marked, if any are."""
     device = next(model.parameters()).device
-    inputs = {k: v.to(device) for k, v in inputs.items()}
-    with _autocast(device):
-        logits = model(**inputs, use_cache=False).logits[:, :-1]
-    weights = collator.weights(labels)
-    chosen = weights > 0
-    losses = functional.cross_entropy(logits[chosen.to(device)].float(), labels[chosen].to(device), reduction="none")
-    kept = weights[chosen].to(device)
-    return (losses * kept).sum() / kept.sum()
+    labels, weights, marks = (batch.pop(name).to(device) for name in ("labels", "weights", "marks"))
+    inputs = {k: v.to(device) for k, v in batch.items()}
+    with _autocast(device), _inputs_of(model.model.language_model.layers[-1]) as hidden:
+        found = model(**inputs, use_cache=False)
+        said = spotter(hidden[0][marks != UNMARKED])[:, 0].float()
+    labels, weights = labels[:, 1:], weights[:, 1:]
+    chosen = labels >= 0
+    losses = functional.cross_entropy(found.logits[:, :-1][chosen].float(), labels[chosen], reduction="none")
+    loss = (losses * weights[chosen]).sum() / weights[chosen].sum()
+    wrong = marks[marks != UNMARKED].float()
+    if not len(wrong):
+        return loss, None
+    spotted = functional.binary_cross_entropy_with_logits(said, wrong, reduction="none")
+    halves = [spotted[wrong == value].mean() for value in (0, 1) if (wrong == value).any()]
+    return loss, torch.stack(halves).mean()
 
 
 @torch.no_grad()
@@ -178,6 +213,7 @@ def exactness(model: Any, collator: Collator, seed: int, skills: tuple[str, ...]
         for start in range(0, count, BATCH):
             batch = collator(rows[start : start + BATCH])
             labels = batch.pop("labels")[:, 1:]
+            del batch["weights"], batch["marks"]
             device = next(model.parameters()).device
             batch = {k: v.to(device) for k, v in batch.items()}
             with _autocast(device):
@@ -203,6 +239,7 @@ class Log:
 
 def train_skills(
     model: Any,
+    spotter: torch.nn.Linear,
     collator: Collator,
     seed: int,
     phase: str,
@@ -212,17 +249,19 @@ def train_skills(
 ) -> None:
     """Each mix of ``parts`` for its number of exercises, in order; measured on ``checks`` fresh ones a skill."""
     model.train()
-    opts = optimizers(model)
+    opts = optimizers(model, spotter)
     ends = list(itertools.accumulate(samples // BATCH for _, samples in parts))
     rng = random.Random(f"{seed}/{phase}")
-    started, seen = time.process_time(), 0
+    started, seen, spotting = time.process_time(), 0, math.log(2)
     queue: list[list[Practice]] = []
     for step in range(ends[-1]):
         mix = parts[bisect.bisect_right(ends, step)][0]
         if not queue or step in ends:
             queue = draw_batch(rng, mix, BATCH)
         rows = queue.pop()
-        loss = loss_of(model, collator(rows), collator)
+        said, spotted = losses_of(model, spotter, collator(rows))
+        loss = said if spotted is None else said + spotted
+        spotting = spotting if spotted is None else 0.95 * spotting + 0.05 * spotted.item()
         scale = rate(step, ends[-1], is_decaying=phase != "text") * (POLISH_RATE if phase == "polish" else 1.0)
         for optimizer in opts:
             for group in optimizer.param_groups:
@@ -237,7 +276,7 @@ def train_skills(
             raise FloatingPointError(f"loss {loss.item()} at step {step} of phase {phase}")
         if (step + 1) % 100 == 0 or step + 1 == ends[-1]:
             spent = time.process_time() - started
-            log(phase=phase, step=step + 1, samples=seen, loss=loss.item(), rate=scale, cpu_s=spent)
+            log(phase=phase, step=step + 1, samples=seen, loss=said.item(), spotting=spotting, rate=scale, cpu_s=spent)
         if (step + 1) % 400 == 0 or step + 1 == ends[-1]:
             skills = TEXT_SKILLS if phase == "text" else tuple(SKILLS)
             log(phase="exact", of=phase, step=step + 1, **exactness(model, collator, seed, skills, checks))
@@ -259,18 +298,23 @@ def run_phase(phase: str, output: Path, seed: int, sizes: dict[str, int], device
         train_vision(model, seed, sizes["vision"], log)
         torch.save(model.model.vision_model.state_dict(), kept)
         return
-    if phase == "text":
-        train_skills(model, collator, seed, phase, [(TEXT_MIX, sizes["text"])], log, checks)
-    elif phase == "polish":
-        model.load_state_dict(torch.load(output / "join.pt", map_location=device))
-        train_skills(model, collator, seed, phase, [(POLISH_MIX, sizes["polish"])], log, checks)
-        save(output, model, build_processor(tokenizer))
-    else:
-        model.load_state_dict(torch.load(output / "text.pt", map_location=device))
+    spotter = torch.nn.Linear(HIDDEN, 1).to(device)
+    before = {"join": "text", "polish": "join"}.get(phase)
+    if before:
+        state = torch.load(output / f"{before}.pt", map_location=device)
+        model.load_state_dict(state["model"])
+        spotter.load_state_dict(state["spotter"])
+    if phase == "join":
         model.model.vision_model.load_state_dict(torch.load(output / "vision.pt", map_location=device))
-        parts = [(ALIGN_MIX, sizes["align"]), (SKILL_MIX, sizes["skills"])]
-        train_skills(model, collator, seed, phase, parts, log, checks)
-    torch.save(model.state_dict(), kept)
+    parts = {
+        "text": [(TEXT_MIX, sizes["text"])],
+        "join": [(ALIGN_MIX, sizes["align"]), (SKILL_MIX, sizes["skills"])],
+        "polish": [(POLISH_MIX, sizes["polish"])],
+    }[phase]
+    train_skills(model, spotter, collator, seed, phase, parts, log, checks)
+    if phase == "polish":
+        save(output, model, build_processor(tokenizer))
+    torch.save({"model": model.state_dict(), "spotter": spotter.state_dict()}, kept)
 
 
 def main() -> None:

@@ -7,15 +7,25 @@ mix them up. None of them shows the four stages or the judge's role.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reasoning.prompts import question_text
 from reasoning.records import Question
-from stagebeam.world.flaws import flawed_answer, flawed_caption, flawed_reasoning, flawed_summary
-from stagebeam.world.questions import Solution, Spec, solve, wording
+from stagebeam.world.flaws import Flawed, flawed_answer, flawed_caption, flawed_reasoning, flawed_summary
+from stagebeam.world.questions import FAMILIES, Solution, Spec, solve, wording
 from stagebeam.world.sampling import sample_question
 from stagebeam.world.scene import COLORS, SHAPES, SIZES, Scene
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Characters ``start`` to ``end`` of a prompt, and whether they are a mistake."""
+
+    start: int
+    end: int
+    is_wrong: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,17 +36,42 @@ class Practice:
     prompt: str
     response: str
     scene: Scene | None = None
+    spots: tuple[Spot, ...] = ()
+    """Places in the prompt of which it is known whether they are right."""
 
 
 def asked(spec: Spec) -> str:
     return question_text(Question(id="", question=wording(spec), choices=spec.choices))
 
 
-def _two(right: str, wrong: str, rng: random.Random) -> tuple[str, str]:
-    """The two texts as options 1 and 2 in random order, and the right one's number."""
-    if rng.random() < 0.5:
-        return f"1: {right}\n2: {wrong}", "1"
-    return f"1: {wrong}\n2: {right}", "2"
+def matching(
+    skill: str, ask: str, right: str, flaw: Flawed, rng: random.Random, *, why: bool, scene: Scene | None = None
+) -> Practice:
+    """Which of two texts is right? They stand in random order at the end of the prompt."""
+    texts, number = ((right, flaw.text), 1) if rng.random() < 0.5 else ((flaw.text, right), 2)
+    head = f"{ask}\n1: "
+    starts = (len(head), len(f"{head}{texts[0]}\n2: "))
+    return Practice(
+        skill=skill,
+        prompt=f"{head}{texts[0]}\n2: {texts[1]}",
+        response=f"{flaw.note}, so {number}." if why else f"{number}.",
+        scene=scene,
+        spots=(
+            Spot(starts[number - 1], starts[number - 1] + len(right), is_wrong=False),
+            *_first_mistake(flaw.text, right, starts[2 - number]),
+        ),
+    )
+
+
+def _first_mistake(flawed: str, right: str, start: int) -> tuple[Spot, ...]:
+    """The words of ``flawed``, which begins at ``start``, up to the first that differs from ``right``; and that one."""
+    words = list(re.finditer(r"\S+", flawed))
+    others = right.split()
+    index = next((i for i, w in enumerate(words) if i >= len(others) or w[0] != others[i]), len(words) - 1)
+    wrong = words[index]
+    return Spot(start, start + wrong.start(), is_wrong=False), Spot(
+        start + wrong.start(), start + wrong.end(), is_wrong=True
+    )
 
 
 def work_out(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
@@ -69,58 +104,65 @@ def look_up(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) ->
 
 def check(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
     """Which of several statements about the picture are true? A verdict for each."""
-    statements, verdicts = [], []
+    prompt, verdicts, spots = "True? ", [], []
     for thing in scene.things:
         said = thing
         if rng.random() < 0.4:
             name, pool = rng.choice((("size", SIZES), ("color", COLORS), ("shape", SHAPES)))
             said = thing.changed(name, rng.choice([v for v in pool if v != getattr(thing, name)]))
-        statements.append(said.phrase)
+        for word, truth in zip(said.phrase.split(), thing.phrase.split(), strict=True):
+            spots.append(Spot(len(prompt), len(prompt) + len(word), is_wrong=word != truth))
+            prompt += f"{word} "
+        prompt = f"{prompt[:-1]}; "
         verdicts.append(f"{thing.place} {'yes' if said == thing else 'no'}")
     return Practice(
-        skill="check", prompt=f"True? {'; '.join(statements)}.", response=f"{'; '.join(verdicts)}.", scene=scene
+        skill="check",
+        prompt=f"{prompt[:-2]}.",
+        response=f"{'; '.join(verdicts)}.",
+        scene=scene,
+        spots=tuple(spots),
     )
 
 
 def match_caption(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
     """Which of two descriptions fits the picture, at once."""
-    flaw = flawed_caption(scene, rng)
-    options, number = _two(scene.caption, flaw.text, rng)
-    return Practice(skill="match", prompt=f"Which fits?\n{options}", response=f"{number}.", scene=scene)
+    return matching("match", "Which fits?", scene.caption, flawed_caption(scene, rng), rng, why=False, scene=scene)
 
 
 def match_caption_why(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
     """The same, naming first what is in the picture where they differ."""
     flaw = flawed_caption(scene, rng)
-    options, number = _two(scene.caption, flaw.text, rng)
-    return Practice(
-        skill="match_why", prompt=f"Which fits, and why?\n{options}", response=f"{flaw.note}, so {number}.", scene=scene
-    )
+    return matching("match_why", "Which fits, and why?", scene.caption, flaw, rng, why=True, scene=scene)
 
 
 def match_text(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
     """Which of two ways to work it out follows from the description."""
     flaw = flawed_reasoning(scene, spec, solution, rng)
-    options, number = _two(solution.reasoning, flaw.text, rng)
-    if rng.random() < 0.5:
-        ask, response = "Which follows?", f"{number}."
-    else:
-        ask, response = "Which follows, and why?", f"{flaw.note}, so {number}."
-    prompt = f"Given: {scene.caption}\nWork out: {asked(spec)}\n{ask}\n{options}"
-    return Practice(skill="match_text", prompt=prompt, response=response)
+    head = f"Given: {scene.caption}\nWork out: {asked(spec)}\nWhich follows?"
+    return matching("match_text", head, solution.reasoning, flaw, rng, why=False)
 
 
 def match_end(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
     """Which of two plans or last words belongs to the question."""
     if rng.random() < 0.5:
-        flaw = flawed_summary(spec, solution, rng)
-        options, number = _two(solution.summary, flaw.text, rng)
-        prompt = f"Plan: {asked(spec)}\nWhich follows?\n{options}"
+        head, right, flaw = f"Plan: {asked(spec)}", solution.summary, flawed_summary(spec, solution, rng)
     else:
+        head, right = f"Work out: {asked(spec)}\n{solution.reasoning}", solution.answer
         flaw = flawed_answer(solution, spec, rng)
-        options, number = _two(solution.answer, flaw.text, rng)
-        prompt = f"Work out: {asked(spec)}\n{solution.reasoning}\nWhich follows?\n{options}"
-    return Practice(skill="match_end", prompt=prompt, response=f"{number}.")
+    return matching("match_end", f"{head}\nWhich follows?", right, flaw, rng, why=False)
+
+
+def match_all(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
+    """Which of two descriptions with what was worked out from them is right of the picture."""
+    right = f"{scene.caption} {solution.reasoning} {solution.answer}"
+    if rng.random() < 0.5:
+        flaw = flawed_caption(scene, rng)
+        flaw = replace(flaw, text=f"{flaw.text} {solution.reasoning} {solution.answer}")
+    else:
+        flaw = flawed_reasoning(scene, spec, solution, rng)
+        *_, end = flaw.text.removesuffix(".").rpartition("So ")
+        flaw = replace(flaw, text=f"{scene.caption} {flaw.text} {end}")
+    return matching("match_all", f"{asked(spec)}\nWhich is right?", right, flaw, rng, why=False, scene=scene)
 
 
 def answer(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
@@ -138,12 +180,15 @@ SKILLS: dict[str, Callable[[Scene, Spec, Solution, random.Random], Practice]] = 
     "match_why": match_caption_why,
     "match_text": match_text,
     "match_end": match_end,
+    "match_all": match_all,
     "answer": answer,
 }
 TEXT_SKILLS = ("work_out", "plan", "match_text", "match_end")
+HARD_FAMILIES = ("query", "spatial", "choice")
+"""Drawn twice as often: with even shares they were learned last."""
 
 
 def practise(rng: random.Random, skill: str) -> Practice:
     """A fresh exercise of ``skill``."""
-    scene, spec = sample_question(rng)
+    scene, spec = sample_question(rng, rng.choice(FAMILIES + HARD_FAMILIES))
     return SKILLS[skill](scene, spec, solve(scene, spec), rng)

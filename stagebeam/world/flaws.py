@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 
 from stagebeam.world.questions import LETTERS, Predicate, Solution, Spec, solve
-from stagebeam.world.scene import COLORS, SHAPES, SIZES, Scene, describe
+from stagebeam.world.scene import COLORS, SHAPES, SIZES, Scene, Thing, describe
 
 POOLS = {"size": SIZES, "color": COLORS, "shape": SHAPES}
 
@@ -69,26 +69,68 @@ def flawed_answer(solution: Solution, spec: Spec, rng: random.Random) -> Flawed:
 
 
 def flawed_reasoning(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Flawed:
-    """An object misread or misjudged, with everything after it following from the mistake; or a wrong last step."""
-    if rng.random() < 0.25:
-        wrong = flawed_answer(solution, spec, rng).text
-        head, _, _ = solution.reasoning.rpartition("So ")
-        return Flawed(text=f"{head}So {wrong}.", note=f"it adds up to {solution.answer}")
-    for _ in range(20):
-        index = rng.randrange(len(scene.things))
-        thing = scene.things[index]
-        name = rng.choice([n for n in POOLS if _asks(spec.first, n) or (spec.second and _asks(spec.second, n))])
-        changed = thing.changed(name, _other(rng, POOLS[name], getattr(thing, name)))
-        things = (*scene.things[:index], changed, *scene.things[index + 1 :])
-        try:
-            other = solve(replace(scene, things=things), spec)
-        except ValueError:
-            continue
-        if other.reasoning != solution.reasoning:
-            return Flawed(text=other.reasoning, note=f"{thing.place} is {getattr(thing, name)}")
+    """An object misread, misjudged or left out, with everything after it following; or a wrong last step."""
+    makers = rng.choices((_misread, _misjudged, _left_out, None), (0.35, 0.3, 0.15, 0.2), k=1) * 20
+    for make in makers:
+        if make is None:
+            break
+        found = make(scene, spec, rng)
+        if found is not None and found.text != solution.reasoning:
+            return found
     wrong = flawed_answer(solution, spec, rng).text
     head, _, _ = solution.reasoning.rpartition("So ")
     return Flawed(text=f"{head}So {wrong}.", note=f"it adds up to {solution.answer}")
+
+
+def _misread(scene: Scene, spec: Spec, rng: random.Random) -> Flawed | None:
+    """One object with another value of an attribute that is asked for."""
+    index, name, changed = _with_other_value(scene, spec, rng)
+    thing = scene.things[index]
+    text = _reasoning(scene, spec, index, changed)
+    return None if text is None else Flawed(text=text, note=f"{thing.place} is {getattr(thing, name)}")
+
+
+def _misjudged(scene: Scene, spec: Spec, rng: random.Random) -> Flawed | None:
+    """One object read rightly and wrongly taken, or wrongly passed over, for what is asked."""
+    index, _, changed = _with_other_value(scene, spec, rng)
+    thing = scene.things[index]
+    text = _reasoning(scene, spec, index, changed)
+    wanted = [p for p in (spec.first, spec.second) if p is not None and p.holds(thing) != p.holds(changed)]
+    if text is None or not wanted:
+        return None
+    for predicate in (p for p in (spec.first, spec.second) if p is not None):
+        said = f"{thing.place} {predicate.shown(changed)} {predicate.words}"
+        text = text.replace(said, f"{thing.place} {predicate.shown(thing)} {predicate.words}")
+    verdict = "is" if wanted[0].holds(thing) else "is not"
+    return Flawed(text=text, note=f"{thing.place} {wanted[0].shown(thing)} {verdict} {wanted[0].words}")
+
+
+def _left_out(scene: Scene, spec: Spec, rng: random.Random) -> Flawed | None:
+    """One object forgotten."""
+    index = rng.randrange(len(scene.things))
+    text = _reasoning(scene, spec, index, None) if len(scene.things) > 2 else None
+    return None if text is None else Flawed(text=text, note=f"{scene.things[index].place} is left out")
+
+
+def _with_other_value(scene: Scene, spec: Spec, rng: random.Random) -> tuple[int, str, Thing]:
+    """An object's index, an attribute that is asked for, and the object with another value of it."""
+    index = rng.randrange(len(scene.things))
+    thing = scene.things[index]
+    name = rng.choice([n for n in POOLS if _asks(spec.first, n) or (spec.second and _asks(spec.second, n))])
+    words = {getattr(p, name) for p in (spec.first, spec.second) if p is not None} - {None, getattr(thing, name)}
+    other = (
+        rng.choice(sorted(words)) if words and rng.random() < 0.5 else _other(rng, POOLS[name], getattr(thing, name))
+    )
+    return index, name, thing.changed(name, other)
+
+
+def _reasoning(scene: Scene, spec: Spec, index: int, instead: Thing | None) -> str | None:
+    """The reasoning as it would be with the object replaced or gone; None when the question cannot be asked then."""
+    things = (*scene.things[:index], *([instead] if instead else []), *scene.things[index + 1 :])
+    try:
+        return solve(replace(scene, things=things), spec).reasoning
+    except ValueError:
+        return None
 
 
 def _asks(predicate: Predicate, name: str) -> bool:
