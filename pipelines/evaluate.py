@@ -145,7 +145,7 @@ def mean_ledger(total: Ledger, answers: int) -> MeanLedger:
 
 
 def paired_test(baseline: str, this: Mapping[str, bool], other: Mapping[str, bool]) -> PairedTest:
-    """McNemar's exact test over the questions in both."""
+    """McNemar's test over the questions in both (``mcnemar`` says which form)."""
     common = this.keys() & other.keys()
     only_this = sum(this[key] and not other[key] for key in common)
     only_other = sum(other[key] and not this[key] for key in common)

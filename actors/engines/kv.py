@@ -102,7 +102,7 @@ class _SelfLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        raise NotImplementedError("the buffers of a step exist before the step")
+        raise RuntimeError("the buffers of a step exist before the step")
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -138,12 +138,12 @@ class _FixedLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        raise NotImplementedError("the image's keys and values exist before the step")
+        raise RuntimeError("the image's keys and values exist before the step")
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        raise NotImplementedError("images are encoded once, outside the steps")
+        raise RuntimeError("images are encoded once, outside the steps")
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.get_seq_length(), 0

@@ -55,9 +55,12 @@ def work(run: QuickstartRun, update: Update) -> StepRecord:
 
 
 def judge_pairs(count: int, seed: int) -> list[JudgePair]:
-    """Right against flawed text, a pair for each stage of ``count`` questions of a split of their own."""
+    """Right against flawed text for ``count`` questions of a split of their own: each stage, and a whole answer.
+
+    The whole answers differ in one stage, in turn caption, reasoning and conclusion.
+    """
     pairs: list[JudgePair] = []
-    for question in make_questions(count, seed=seed, split="judge"):
+    for index, question in enumerate(make_questions(count, seed=seed, split="judge")):
         right, flawed = _both_versions(question, seed)
         prior: dict[Stage, str] = {}
         for stage in STAGES:
@@ -68,6 +71,9 @@ def judge_pairs(count: int, seed: int) -> list[JudgePair]:
                     )
                 )
             prior[stage] = right[stage]
+        differs = STAGES[1 + index % (len(STAGES) - 1)]
+        changed = FourStages.from_mapping({**right.as_mapping(), differs: flawed[differs]})
+        pairs.append(JudgePair(question=question, stage=None, better=right.render(), worse=changed.render()))
     return pairs
 
 

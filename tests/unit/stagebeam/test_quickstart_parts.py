@@ -54,7 +54,7 @@ def test_fresh_deletes_a_quickstart_and_nothing_else(run: QuickstartRun) -> None
 
 def test_judge_is_measured_on_every_stage_with_the_right_text_before() -> None:
     pairs = judge_pairs(8, seed=0)
-    assert {pair.stage for pair in pairs} == set(Stage)
+    assert {pair.stage for pair in pairs} == {*Stage, None}
     assert all(pair.better != pair.worse for pair in pairs)
     conclusion = next(pair for pair in pairs if pair.stage is Stage.CONCLUSION)
     assert list(conclusion.prior) == [Stage.SUMMARY, Stage.CAPTION, Stage.REASONING]
