@@ -16,7 +16,7 @@ from stagebeam.world.draw import draw_scene
 VERDICT_WORDS = (" yes", " no", " left", " removed", "true", "false", " 1", " 2", "1", "2", " So")
 VERDICT_WEIGHT = 3.0
 NUMBER_WEIGHT = 20.0
-"""Of the number a matching exercise ends with: one token, against some forty of a description."""
+"""Of the verdict that a matching or rating exercise ends with: one token, against some forty of a description."""
 UNMARKED = -100
 
 
@@ -59,7 +59,7 @@ class Collator:
                 torch.isin(torch.tensor(tail), self.verdict_ids), VERDICT_WEIGHT, 1.0
             )
             practice = practices[row]
-            if practice.skill.startswith("match"):
+            if practice.skill.startswith(("match", "rate")):
                 weights[row, end - 3] = NUMBER_WEIGHT
             before = len(heads[row]) - len(practice.prompt) - len(EOT) - len(ASSISTANT)
             for spot in practice.spots:

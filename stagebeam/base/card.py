@@ -12,6 +12,8 @@ from stagebeam.base.skills import SKILLS, TEXT_SKILLS
 WHAT = {
     "work_out": "a description in words and a question → the steps and the answer",
     "plan": "a question → what has to be done",
+    "rate": "a description, with or without what follows from it → whether it is right of the picture",
+    "rate_text": "a way to work it out → whether it follows from the description",
     "match_text": "two ways to work it out → which follows from the description",
     "match_end": "two plans or last words → which belongs to the question",
     "describe": "a picture → every object with its place",
@@ -79,7 +81,7 @@ shapes. It exists so that annotation, fine-tuning, serving and search run for re
 without a download. It is of no use for any other picture or text.
 
 It knows the skills below, each under a wording of its own. It has never seen the four stages
-(`<SUMMARY>` …) nor a judge's prompt: fine-tuning teaches both. Its `match…` skills are exercises close to
+(`<SUMMARY>` …) nor a judge's prompt: fine-tuning teaches both. Its `match…` and `rate…` skills are exercises close to
 what a judge does; they are named here so that nobody takes the judge's quality for the work of
 fine-tuning alone.
 

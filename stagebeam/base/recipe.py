@@ -32,39 +32,45 @@ BATCH = 64
 PHASES = ("vision", "text", "join", "polish")
 TEXT_MIX = {"work_out": 0.62, "match_text": 0.24, "match_end": 0.09, "plan": 0.05}
 ALIGN_MIX = {
-    "describe": 0.52,
-    "look_up": 0.08,
+    "describe": 0.50,
+    "look_up": 0.06,
     "check": 0.10,
-    "match": 0.06,
+    "rate": 0.05,
+    "match": 0.05,
     "work_out": 0.14,
-    "match_text": 0.06,
-    "match_end": 0.04,
+    "rate_text": 0.03,
+    "match_text": 0.04,
+    "match_end": 0.03,
 }
 SKILL_MIX = {
-    "describe": 0.22,
+    "describe": 0.20,
     "look_up": 0.03,
-    "check": 0.06,
-    "match": 0.14,
-    "match_why": 0.06,
+    "check": 0.05,
+    "rate": 0.08,
+    "match": 0.10,
+    "match_why": 0.05,
     "match_all": 0.07,
     "answer": 0.03,
     "work_out": 0.22,
-    "match_text": 0.11,
-    "match_end": 0.04,
-    "plan": 0.02,
+    "rate_text": 0.05,
+    "match_text": 0.08,
+    "match_end": 0.03,
+    "plan": 0.01,
 }
 POLISH_MIX = {
-    "describe": 0.12,
+    "describe": 0.11,
     "look_up": 0.02,
-    "check": 0.04,
-    "match": 0.12,
-    "match_why": 0.06,
-    "match_all": 0.10,
+    "check": 0.03,
+    "rate": 0.08,
+    "match": 0.09,
+    "match_why": 0.05,
+    "match_all": 0.08,
     "answer": 0.02,
     "work_out": 0.34,
-    "match_text": 0.12,
-    "match_end": 0.04,
-    "plan": 0.02,
+    "rate_text": 0.05,
+    "match_text": 0.09,
+    "match_end": 0.03,
+    "plan": 0.01,
 }
 POLISH_RATE = 0.7
 MUON_RATE, ADAM_RATE = 0.02, 3e-3
@@ -324,10 +330,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--phases", nargs="+", default=list(PHASES), choices=PHASES, help="run only these")
     parser.add_argument("--vision-samples", type=int, default=80_000)
-    parser.add_argument("--text-samples", type=int, default=45_000)
+    parser.add_argument("--text-samples", type=int, default=60_000)
     parser.add_argument("--align-samples", type=int, default=13_000)
-    parser.add_argument("--skills-samples", type=int, default=64_000)
-    parser.add_argument("--polish-samples", type=int, default=60_000)
+    parser.add_argument("--skills-samples", type=int, default=56_000)
+    parser.add_argument("--polish-samples", type=int, default=48_000)
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.output.mkdir(parents=True, exist_ok=True)

@@ -124,6 +124,35 @@ def check(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> P
     )
 
 
+def rating(
+    skill: str, ask: str, right: str, flaw: Flawed, rng: random.Random, *, scene: Scene | None = None
+) -> Practice:
+    """Is this text right? It stands at the end of the prompt."""
+    is_right = rng.random() < 0.5
+    text, start = right if is_right else flaw.text, len(ask) + 1
+    return Practice(
+        skill=skill,
+        prompt=f"{ask}\n{text}",
+        response="yes." if is_right else "no.",
+        scene=scene,
+        spots=(Spot(start, start + len(right), is_wrong=False),) if is_right else _first_mistake(text, right, start),
+    )
+
+
+def rate(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
+    """Does a description, with or without what was worked out from it, fit the picture?"""
+    if rng.random() < 0.6:
+        return rating("rate", "Does it fit?", scene.caption, flawed_caption(scene, rng), rng, scene=scene)
+    right, flaw = _with_everything(scene, spec, solution, rng)
+    return rating("rate", f"{asked(spec)}\nIs it right?", right, flaw, rng, scene=scene)
+
+
+def rate_text(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
+    """Does what was worked out follow from the description?"""
+    head = f"Given: {scene.caption}\nWork out: {asked(spec)}\nDoes it follow?"
+    return rating("rate_text", head, solution.reasoning, flawed_reasoning(scene, spec, solution, rng), rng)
+
+
 def match_caption(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
     """Which of two descriptions fits the picture, at once."""
     return matching("match", "Which fits?", scene.caption, flawed_caption(scene, rng), rng, why=False, scene=scene)
@@ -154,15 +183,19 @@ def match_end(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) 
 
 def match_all(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
     """Which of two descriptions with what was worked out from them is right of the picture."""
+    right, flaw = _with_everything(scene, spec, solution, rng)
+    return matching("match_all", f"{asked(spec)}\nWhich is right?", right, flaw, rng, why=False, scene=scene)
+
+
+def _with_everything(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> tuple[str, Flawed]:
+    """Description, working out and answer in a row; and the same with a mistake in one of the first two."""
     right = f"{scene.caption} {solution.reasoning} {solution.answer}"
     if rng.random() < 0.5:
         flaw = flawed_caption(scene, rng)
-        flaw = replace(flaw, text=f"{flaw.text} {solution.reasoning} {solution.answer}")
-    else:
-        flaw = flawed_reasoning(scene, spec, solution, rng)
-        *_, end = flaw.text.removesuffix(".").rpartition("So ")
-        flaw = replace(flaw, text=f"{scene.caption} {flaw.text} {end}")
-    return matching("match_all", f"{asked(spec)}\nWhich is right?", right, flaw, rng, why=False, scene=scene)
+        return right, replace(flaw, text=f"{flaw.text} {solution.reasoning} {solution.answer}")
+    flaw = flawed_reasoning(scene, spec, solution, rng)
+    *_, end = flaw.text.removesuffix(".").rpartition("So ")
+    return right, replace(flaw, text=f"{scene.caption} {flaw.text} {end}")
 
 
 def answer(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
@@ -176,6 +209,8 @@ SKILLS: dict[str, Callable[[Scene, Spec, Solution, random.Random], Practice]] = 
     "describe": describe,
     "look_up": look_up,
     "check": check,
+    "rate": rate,
+    "rate_text": rate_text,
     "match": match_caption,
     "match_why": match_caption_why,
     "match_text": match_text,
@@ -183,7 +218,7 @@ SKILLS: dict[str, Callable[[Scene, Spec, Solution, random.Random], Practice]] = 
     "match_all": match_all,
     "answer": answer,
 }
-TEXT_SKILLS = ("work_out", "plan", "match_text", "match_end")
+TEXT_SKILLS = ("work_out", "plan", "rate_text", "match_text", "match_end")
 HARD_FAMILIES = ("query", "spatial", "choice")
 """Drawn twice as often: with even shares they were learned last."""
 
