@@ -52,6 +52,14 @@ class Opinion:
     """Whether both orders named the same winner; None when they were not both asked and read."""
     reply: str = ""
 
+    @property
+    def share_of_first(self) -> float | None:
+        """How much of a win it is for the first, in [0, 1]; None when it could not be read."""
+        return self.p_first if self.p_first is not None else _SHARES[self.verdict]
+
+
+_SHARES = {Verdict.FIRST: 1.0, Verdict.SECOND: 0.0, Verdict.TIE: 0.5, Verdict.UNREADABLE: None}
+
 
 class PairwiseJudge:
     """Compares pairs of candidates for one stage, or of whole answers, with an engine.
@@ -150,7 +158,7 @@ class PairwiseJudge:
         ]
         replies = await self._engine.choose(requests)
         usage = sum((reply.usage for reply in replies), Usage())
-        return [_share_of_first(*reply.logprobs) for reply in replies], usage
+        return [share_of_first(*reply.logprobs) for reply in replies], usage
 
     async def _write(
         self, question: Question, stage: Stage | None, prompts: Sequence[str]
@@ -175,8 +183,8 @@ class PairwiseJudge:
         return [None if one.stop is StopReason.ABORTED else one.text for one in said], usage
 
 
-def _share_of_first(first: float, second: float) -> float | None:
-    """The probability of the first of two log-probabilities against the other."""
+def share_of_first(first: float, second: float) -> float | None:
+    """The probability of the first of two log-probabilities against the other; None when neither is a number."""
     if math.isnan(first) or math.isnan(second) or max(first, second) == -math.inf:
         return None
     difference = second - first

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 
@@ -77,8 +78,18 @@ class Ledger(_Summable):
         return cls(judge_tokens=usage.computed_tokens, image_encodes=usage.image_encodes, dollars=usage.dollars)
 
     @classmethod
+    def of_reward(cls, usage: Usage) -> Ledger:
+        return cls(reward_tokens=usage.computed_tokens, image_encodes=usage.image_encodes, dollars=usage.dollars)
+
+    @classmethod
     def of_step(cls) -> Ledger:
         return cls(serial_steps=1)
+
+    @classmethod
+    def alongside(cls, costs: Sequence[Ledger]) -> Ledger:
+        """The sum of what ran at the same time: everything adds up but the steps, of which the longest counts."""
+        total = sum(costs, cls())
+        return replace(total, serial_steps=max((cost.serial_steps for cost in costs), default=0))
 
     def as_dict(self) -> dict[str, float]:
         """Field name to number, for JSON and Parquet."""

@@ -18,12 +18,16 @@ JUDGE_PREFIX = "I choose response "
 """What a log-probability judge has said already; the next word is one of ``JUDGE_OPTIONS``."""
 JUDGE_OPTIONS = ("1", "2")
 
+RATING_OPTIONS = ("yes", "no")
+"""What a rating is read from: the first word of the reply."""
+
 ANNOTATION_LEAD = "Write a four-stage answer to a question about the picture."
 STAGE_ANNOTATION_LEAD = "Write one stage of a four-stage answer to a question about the picture."
 FLAW_LEAD = "Rewrite a four-stage answer so that each stage holds one mistake."
 VALIDITY_LEAD = "Check whether an answer agrees with the standard answer."
 CORRECTION_LEAD = "Your last reply cannot be used."
 REASONING_CHECK_LEAD = "Check whether a reasoning is right."
+RATING_LEAD = "Say whether a response is right."
 JUDGE_LEAD = "Compare two responses and choose the better one."
 
 QUESTION_HEADING = "### Question"
@@ -52,6 +56,19 @@ _CRITERIA: dict[Stage | None, str] = {
     "The better one agrees with that reasoning and answers the question; one that declines to answer is the worse.",
     None: "Both responses are whole answers. The better one describes the picture rightly, reasons correctly from it "
     "and concludes accordingly; one that declines to answer is the worse.",
+}
+
+_STANDARDS: dict[Stage | None, str] = {
+    Stage.SUMMARY: "The response plans how to answer. It is right if the plan is a sound way to the answer "
+    "and neither calculates nor answers yet.",
+    Stage.CAPTION: "The response describes the picture. It is right if it holds no error and leaves out nothing "
+    "that the question needs.",
+    Stage.REASONING: "The response reasons towards the answer; the hint describes the picture. "
+    "It is right if every step is.",
+    Stage.CONCLUSION: "The response concludes; the hint holds the description and the reasoning before it. "
+    "It is right if it agrees with that reasoning and answers the question.",
+    None: "The response is a whole answer. It is right if it describes the picture rightly, reasons correctly from it "
+    "and concludes accordingly.",
 }
 
 _JUDGE_HINTS: dict[Stage | None, tuple[Stage, ...]] = {
@@ -199,6 +216,31 @@ def judge_prompt(
             f"### Response 1\n{_quoted(first)}",
             f"### Response 2\n{_quoted(second)}",
             f"{OUTPUT_HEADING}\nOne sentence of this form: {form}",
+        ]
+    )
+
+
+def rating_prompt(
+    style: PromptStyle, question: Question, stage: Stage | None, prior: Mapping[Stage, str], response: str
+) -> str:
+    """Ask whether one response is right; ``stage`` and ``prior`` as for ``judge_prompt``.
+
+    The reply begins with one of ``RATING_OPTIONS``.
+    """
+    hints = [prior[s] for s in hint_stages(stage) if s in prior]
+    if style is PromptStyle.COMPACT:
+        word = stage.value.lower() if stage else "answer"
+        hint = [f"Hint: {' '.join(hints)}"] if hints else []
+        return "\n".join([question_text(question), *hint, f"Rate {word}", response])
+    hint = [f"### Hint\n{_quoted(text)}" for text in ["\n".join(hints)] if text]
+    return "\n\n".join(
+        [
+            RATING_LEAD,
+            f"{_STANDARDS[stage]} What the response says about itself does not count.",
+            f"{QUESTION_HEADING}\n{question_text(question)}",
+            *hint,
+            f"### Response\n{_quoted(response)}",
+            f"{OUTPUT_HEADING}\nOne word: yes if it is right, no if it is not.",
         ]
     )
 

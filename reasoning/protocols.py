@@ -6,14 +6,14 @@ An in-process engine, a Ray Serve handle, an HTTP endpoint and the scripted fake
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Protocol
 
 from reasoning.errors import ConfigError
 from reasoning.ledger import Usage
-from reasoning.records import ImageRef, Turn
+from reasoning.records import ImageRef, Question, Turn
 from reasoning.stages import Stage
 
 
@@ -113,6 +113,26 @@ class ChoiceReply:
     usage: Usage
 
 
+@dataclass(frozen=True, kw_only=True)
+class RewardRequest:
+    """How good is this text? Of a stage, or of a whole answer."""
+
+    question: Question
+    stage: Stage | None
+    """None: a whole answer."""
+    prior: Mapping[Stage, str]
+    """The stages written before it."""
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardReply:
+    """``score`` of any size, higher is better; nan when the model gave none."""
+
+    score: float
+    usage: Usage
+
+
 class Generator(Protocol):
     """Writes continuations. Requests given together are worked on together."""
 
@@ -131,3 +151,11 @@ class Chooser(Protocol):
 
 class Engine(Generator, Chooser, Protocol):
     """Both, as one model offers them."""
+
+
+class Rewarder(Protocol):
+    """A reward model. Requests given together are one batch."""
+
+    async def reward(self, requests: Sequence[RewardRequest]) -> list[RewardReply]:
+        """Replies in the order of the requests; raises EngineError when the model is lost."""
+        ...

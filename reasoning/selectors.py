@@ -6,34 +6,18 @@ ties keep writing order.
 
 from __future__ import annotations
 
-import random
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from reasoning.errors import ConfigError
-from reasoning.judges import Contender, JudgeMode, Opinion, PairwiseJudge
+from reasoning.drafts import Draft, distinct
+from reasoning.errors import EngineError
 from reasoning.ledger import Ledger
-from reasoning.protocols import Engine
 from reasoning.records import Question
-from reasoning.search.config import SearchConfig, SelectorKind
+from reasoning.scorers import Scorer, Scores, weights
 from reasoning.stages import Stage
 from reasoning.trace import Comparison, Verdict
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draft:
-    """A usable candidate as a selector sees it."""
-
-    id: str
-    text: str
-    """The stage's text, or the whole answer as generated."""
-    prior: Mapping[Stage, str] = field(default_factory=dict)
-    """The stages written before it."""
-    mean_logprob: float = 0.0
-    """Per token, over everything written for it so far."""
-    key: str = ""
-    """Whole answers: what its conclusion means (``grading.canonical``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +28,8 @@ class Selection:
     scores: Mapping[str, float] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
     ledger: Ledger = field(default_factory=Ledger)
+    notes: tuple[str, ...] = ()
+    """What did not go as configured."""
 
 
 class Selector(Protocol):
@@ -59,28 +45,6 @@ class Selector(Protocol):
     ) -> Selection:
         """Which ``keep`` of ``drafts`` (in writing order, ids unique); all of them if they are no more."""
         ...
-
-
-def build_selector(config: SearchConfig, judge: Engine | None) -> Selector:
-    """The selector that ``config`` names; raises ConfigError when it needs a judge and has none.
-
-    A single sample needs no judge.
-    """
-    match config.selector:
-        case SelectorKind.LIKELIHOOD:
-            return Likeliest()
-        case SelectorKind.VOTE:
-            return MostVotes()
-        case SelectorKind.JUDGE_LOGPROB:
-            mode = JudgeMode.LOGPROB
-        case SelectorKind.JUDGE_TEXT:
-            mode = JudgeMode.TEXT
-    if judge is None:
-        if config.samples == 1:
-            return Likeliest()
-        raise ConfigError(f"SearchConfig.selector {config.selector.value!r} needs a judge engine, and none was given")
-    pairwise = PairwiseJudge(judge, mode=mode, style=config.prompt_style, both_orders=config.judge_both_orders)
-    return Knockout(pairwise, check_reasoning=config.check_reasoning)
 
 
 @dataclass(frozen=True)
@@ -117,133 +81,110 @@ class MostVotes:
         )
 
 
-class Knockout:
-    """Random pairs from a seed, losers leave, until ``keep`` are left: the published tournament as a bracket.
+class HighestScore:
+    """The highest score by a scorer; who has none comes last."""
 
-    Of drafts that say the same only the first takes part. N drafts take N - ``keep`` comparisons in
-    about log2(N / ``keep``) rounds; a round is one batch.
-    A tie goes to the one that the mean probability favours, else to the one written first; an
-    unreadable verdict to the one written first. With ``check_reasoning``, reasonings are checked
-    against their captions once at the start, and a pair of which exactly one failed is not compared.
-    """
-
-    def __init__(self, judge: PairwiseJudge, *, check_reasoning: bool = False) -> None:
-        self._judge = judge
-        self._check_reasoning = check_reasoning
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
 
     @property
     def score_kind(self) -> str:
-        """Mean probability of winning over a draft's comparisons; for written verdicts its wins."""
-        return "win_probability" if self._judge.mode is JudgeMode.LOGPROB else "wins"
+        """What the scorer's numbers are."""
+        return self._scorer.kind
 
     async def select(
         self, question: Question, stage: Stage | None, drafts: Sequence[Draft], keep: int, seed: int
     ) -> Selection:
-        standing = _distinct(drafts)
+        standing = distinct(drafts)
         if len(standing) <= keep:
             return Selection(kept=tuple(draft.id for draft in standing))
-        checks, ledger = await self._checks(question, stage, standing)
-        place = {draft.id: number for number, draft in enumerate(drafts)}
-        random.Random(seed).shuffle(standing)
-        comparisons: list[Comparison] = []
-        while len(standing) > keep:
-            games = min(len(standing) // 2, len(standing) - keep)
-            pairs = [(standing[2 * i], standing[2 * i + 1]) for i in range(games)]
-            byes = standing[2 * games :]
-            opinions, cost = await self._opinions(question, stage, pairs, checks)
-            ledger += cost
-            comparisons += [_comparison(stage, *pair, said) for pair, said in zip(pairs, opinions, strict=True)]
-            winners = [_winner(*pair, said, place) for pair, said in zip(pairs, opinions, strict=True)]
-            # Who sat out plays first in the next round.
-            standing = [*byes, *winners]
-        scores = self._scores(comparisons, place)
-        kept = sorted(standing, key=lambda draft: (-scores.get(draft.id, 0.0), place[draft.id]))
+        scores, ledger = await self._scorer.score(question, stage, standing)
+        known = {draft.id: score for draft, score in zip(standing, scores, strict=True) if score is not None}
+        best = sorted(standing, key=lambda draft: -known.get(draft.id, -math.inf))[:keep]
         return Selection(
-            kept=tuple(draft.id for draft in kept), scores=scores, comparisons=tuple(comparisons), ledger=ledger
+            kept=tuple(draft.id for draft in best), scores=known, ledger=ledger, notes=_unscored(stage, scores)
         )
 
-    async def _checks(
-        self, question: Question, stage: Stage | None, drafts: Sequence[Draft]
-    ) -> tuple[dict[str, bool | None], Ledger]:
-        if stage is not Stage.REASONING or not self._check_reasoning:
-            return {}, Ledger()
-        checks, ledger = await self._judge.check_reasonings(question, [_contender(draft) for draft in drafts])
-        return dict(zip((draft.id for draft in drafts), checks, strict=True)), ledger
 
-    async def _opinions(
+class WeightedVote:
+    """Votes for conclusions, each weighing what a scorer says; of the winning conclusion the best scored draft.
+
+    Drafts that say the same are scored once and vote each.
+    """
+
+    score_kind = "vote_share"
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+
+    async def select(
+        self, question: Question, stage: Stage | None, drafts: Sequence[Draft], keep: int, seed: int
+    ) -> Selection:
+        if len({draft.key for draft in drafts}) == 1:
+            return await MostVotes().select(question, stage, drafts, keep, seed)
+        standing = distinct(drafts)
+        scores, ledger = await self._scorer.score(question, stage, standing)
+        weighs = weights(scores, is_probability=self._scorer.is_probability)
+        by_text = {draft.text: weight for draft, weight in zip(standing, weighs, strict=True)}
+        votes: dict[str, float] = {}
+        for draft in drafts:
+            votes[draft.key] = votes.get(draft.key, 0.0) + by_text[draft.text]
+        total = sum(votes.values())
+        best = sorted(drafts, key=lambda d: (-votes[d.key], -by_text[d.text], -d.mean_logprob))[:keep]
+        return Selection(
+            kept=tuple(draft.id for draft in best),
+            scores={draft.id: votes[draft.key] / total for draft in drafts},
+            ledger=ledger,
+            notes=_unscored(stage, scores),
+        )
+
+
+class WithFallback:
+    """Another selector, and what is done when its judge is lost or says nothing that can be read.
+
+    Then whole answers are voted on and of stages the likeliest is taken; the selection says so.
+    """
+
+    def __init__(self, selector: Selector) -> None:
+        self._selector = selector
+
+    @property
+    def score_kind(self) -> str:
+        """What the other selector's scores are."""
+        return self._selector.score_kind
+
+    async def select(
+        self, question: Question, stage: Stage | None, drafts: Sequence[Draft], keep: int, seed: int
+    ) -> Selection:
+        try:
+            selection = await self._selector.select(question, stage, drafts, keep, seed)
+        except EngineError as error:
+            return await self._instead(question, stage, drafts, keep, seed, f"the judge was lost ({error})", Ledger())
+        met = selection.comparisons
+        if met and all(one.verdict is Verdict.UNREADABLE for one in met):
+            said = f"none of {len(met)} verdicts could be read"
+            instead = await self._instead(question, stage, drafts, keep, seed, said, selection.ledger)
+            return replace(instead, comparisons=met)
+        return selection
+
+    async def _instead(
         self,
         question: Question,
         stage: Stage | None,
-        pairs: Sequence[tuple[Draft, Draft]],
-        checks: Mapping[str, bool | None],
-    ) -> tuple[list[Opinion], Ledger]:
-        """One for each pair; those that the check decides are not put before the judge."""
-        decided = [_decided(checks.get(first.id), checks.get(second.id)) for first, second in pairs]
-        open_pairs = [
-            (_contender(first), _contender(second))
-            for (first, second), said in zip(pairs, decided, strict=True)
-            if said is None
-        ]
-        judged, ledger = await self._judge.compare(question, stage, open_pairs)
-        remaining = iter(judged)
-        return [said or next(remaining) for said in decided], ledger
-
-    def _scores(self, comparisons: Sequence[Comparison], place: Mapping[str, int]) -> dict[str, float]:
-        shares: dict[str, list[float]] = {}
-        for met in comparisons:
-            if self._judge.mode is JudgeMode.LOGPROB:
-                first = met.p_first if met.p_first is not None else _WIN_OF_FIRST[met.verdict]
-                second = 1 - first
-            else:
-                first = float(met.verdict is Verdict.FIRST)
-                second = float(met.verdict is Verdict.SECOND)
-            shares.setdefault(met.first, []).append(first)
-            shares.setdefault(met.second, []).append(second)
-        if self._judge.mode is JudgeMode.LOGPROB:
-            return {name: sum(values) / len(values) for name, values in shares.items()}
-        return {name: sum(values) for name, values in shares.items()}
+        drafts: Sequence[Draft],
+        keep: int,
+        seed: int,
+        reason: str,
+        spent: Ledger,
+    ) -> Selection:
+        is_whole = stage is None
+        selector = MostVotes() if is_whole else Likeliest()
+        done = "voted" if is_whole else "took the likeliest"
+        selection = await selector.select(question, stage, distinct(drafts) if not is_whole else drafts, keep, seed)
+        note = f"{'answer' if is_whole else str(stage).lower()}: {reason}; {done} instead"
+        return replace(selection, scores={}, ledger=spent, notes=(note,))
 
 
-_WIN_OF_FIRST = {Verdict.FIRST: 1.0, Verdict.SECOND: 0.0, Verdict.TIE: 0.5, Verdict.UNREADABLE: 0.5}
-
-
-def _distinct(drafts: Sequence[Draft]) -> list[Draft]:
-    """The first of each set of drafts that say the same in every stage."""
-    first: dict[tuple[tuple[str, ...], str], Draft] = {}
-    for draft in drafts:
-        first.setdefault((tuple(draft.prior.values()), draft.text), draft)
-    return list(first.values())
-
-
-def _contender(draft: Draft) -> Contender:
-    return Contender(text=draft.text, prior=draft.prior)
-
-
-def _decided(first: bool | None, second: bool | None) -> Opinion | None:
-    """The opinion that two reasoning checks make needless: exactly one is correct, the other is not."""
-    if first is None or second is None or first is second:
-        return None
-    verdict = Verdict.FIRST if first else Verdict.SECOND
-    return Opinion(verdict=verdict, reply="the other reasoning does not follow from its caption")
-
-
-def _comparison(stage: Stage | None, first: Draft, second: Draft, said: Opinion) -> Comparison:
-    return Comparison(
-        stage=stage,
-        first=first.id,
-        second=second.id,
-        verdict=said.verdict,
-        p_first=said.p_first,
-        is_swap_consistent=said.is_swap_consistent,
-        reply=said.reply,
-    )
-
-
-def _winner(first: Draft, second: Draft, said: Opinion, place: Mapping[str, int]) -> Draft:
-    if said.verdict is Verdict.FIRST:
-        return first
-    if said.verdict is Verdict.SECOND:
-        return second
-    if said.verdict is Verdict.TIE and said.p_first is not None and said.p_first != 0.5:
-        return first if said.p_first > 0.5 else second
-    return first if place[first.id] < place[second.id] else second
+def _unscored(stage: Stage | None, scores: Scores) -> tuple[str, ...]:
+    missing = sum(score is None for score in scores)
+    return (f"{stage.lower() if stage else 'answer'}: {missing} of {len(scores)} got no score",) if missing else ()

@@ -11,12 +11,15 @@ from collections.abc import Callable, Sequence
 
 from reasoning.errors import EngineError
 from reasoning.ledger import Usage
+from reasoning.prompts import RATING_OPTIONS
 from reasoning.protocols import (
     ChoiceReply,
     ChoiceRequest,
     Continuation,
     ContinuationReply,
     ContinuationRequest,
+    RewardReply,
+    RewardRequest,
     StopReason,
 )
 
@@ -25,8 +28,14 @@ Writer = Callable[[ContinuationRequest, int], str | Continuation | None]
 ``Continuation``; None for one that the engine gives up on."""
 Preference = Callable[[str, str], float]
 """The log-odds that the first of two texts is better."""
+Rate = Callable[[str], float]
+"""The log-odds that a text is right; for a reward model its score."""
 
 _TOKEN = re.compile(r"\s*\S+|\s+$")
+_RATING_FORMS = (
+    re.compile(r"(?s).*\nRate [^\n]*\n(?P<text>.*)"),
+    re.compile(r"(?s).*\n### Response\n(?P<text>.*)\n\n### Output\n.*"),
+)
 _PAIR_FORMS = (
     re.compile(r"(?s).*\nJudge [^\n]*\n1: (?P<first>.*)\n2: (?P<second>.*)"),
     re.compile(r"(?s).*\n### Response 1\n(?P<first>.*)\n\n### Response 2\n(?P<second>.*)\n\n### Output\n.*"),
@@ -34,19 +43,26 @@ _PAIR_FORMS = (
 
 
 class ScriptedEngine:
-    """Writes what ``write`` says and chooses by ``prefer``, adding ``order_bias`` to whatever comes first.
+    """Writes what ``write`` says, chooses by ``prefer`` and rates by ``rate``.
 
+    ``order_bias`` is added to whatever comes first in a choice.
     ``batches`` lists every call's requests, so that a test can see what went out together. A request
     without a script for it raises EngineError.
     """
 
     def __init__(
-        self, write: Writer | None = None, *, prefer: Preference | None = None, order_bias: float = 0.0
+        self,
+        write: Writer | None = None,
+        *,
+        prefer: Preference | None = None,
+        order_bias: float = 0.0,
+        rate: Rate | None = None,
     ) -> None:
         self.batches: list[tuple[ContinuationRequest | ChoiceRequest, ...]] = []
         self._write = write
         self._prefer = prefer
         self._order_bias = order_bias
+        self._rate = rate
 
     @property
     def written(self) -> list[ContinuationRequest]:
@@ -80,12 +96,34 @@ class ScriptedEngine:
         return ContinuationReply(continuations=continuations, usage=usage)
 
     def _choice(self, request: ChoiceRequest) -> ChoiceReply:
-        if self._prefer is None:
-            raise EngineError("ScriptedEngine was given no preference")
-        odds = self._prefer(*judged_texts(request.prompt)) + self._order_bias
+        odds = self._odds(request)
         tokens = count_tokens(request.prompt) + count_tokens(request.prefix)
         usage = Usage(prompt_tokens=tokens, image_encodes=int(request.image is not None))
         return ChoiceReply(logprobs=(odds - 20.0, -20.0), usage=usage)
+
+    def _odds(self, request: ChoiceRequest) -> float:
+        if request.options == RATING_OPTIONS:
+            if self._rate is None:
+                raise EngineError("ScriptedEngine was given no rating")
+            return self._rate(rated_text(request.prompt))
+        if self._prefer is None:
+            raise EngineError("ScriptedEngine was given no preference")
+        return self._prefer(*judged_texts(request.prompt)) + self._order_bias
+
+
+class ScriptedRewarder:
+    """A reward model that gives the scores of a script."""
+
+    def __init__(self, score: Rate) -> None:
+        self.batches: list[tuple[RewardRequest, ...]] = []
+        self._score = score
+
+    async def reward(self, requests: Sequence[RewardRequest]) -> list[RewardReply]:
+        self.batches.append(tuple(requests))
+        return [
+            RewardReply(score=self._score(request.text), usage=Usage(prompt_tokens=count_tokens(request.text)))
+            for request in requests
+        ]
 
 
 def reciting(*answers: str) -> Writer:
@@ -114,6 +152,14 @@ def judged_texts(prompt: str) -> tuple[str, str]:
                 return _unquoted(first), _unquoted(second)
             return first, second
     raise EngineError(f"not a judge prompt: {prompt[:80]!r}")
+
+
+def rated_text(prompt: str) -> str:
+    """The response that a rating prompt of either style holds; raises EngineError for other prompts."""
+    for form in _RATING_FORMS:
+        if match := form.fullmatch(prompt):
+            return match["text"] if form is _RATING_FORMS[0] else _unquoted(match["text"])
+    raise EngineError(f"not a rating prompt: {prompt[:80]!r}")
 
 
 def count_tokens(text: str) -> int:

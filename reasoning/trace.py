@@ -74,6 +74,8 @@ class Trace:
     candidates: tuple[Candidate, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     chosen: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What did not go as configured, such as a judge that was lost and replaced by a vote."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
@@ -87,6 +89,7 @@ class Trace:
             candidates=tuple(_candidate(c) for c in raw["candidates"]),
             comparisons=tuple(_comparison(c) for c in raw["comparisons"]),
             chosen=tuple(raw["chosen"]),
+            notes=tuple(raw.get("notes", ())),
         )
 
 

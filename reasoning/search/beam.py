@@ -1,168 +1,114 @@
 """Stage-level beam search: candidates for a stage, the selector keeps some, the next stage goes on from them.
 
-With width 1 this is the published search. What is kept goes on as it was generated, not as it
-would be rendered, so that an engine finds its cached prefix by exact text.
+With width 1 this is the published search. ``SUBTREES`` runs several such searches of width 1 beside
+one another, in the same batches, and picks among their conclusions at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Sequence
 
-from reasoning.parsing import ParseFault, continued, parse_stage
-from reasoning.prompts import question_text
-from reasoning.protocols import Continuation, ContinuationRequest, StopReason
+from reasoning.ledger import Ledger
 from reasoning.search.notebook import Notebook
+from reasoning.search.paths import Failure, Path, draw_stage, spread, without_doubles
 from reasoning.search.result import SearchResult
+from reasoning.search.whole import greedy
 from reasoning.seeds import derive_seed
-from reasoning.selectors import Draft, Selector
+from reasoning.selectors import Selection, Selector
 from reasoning.stages import STAGES, FourStages, Stage
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Path:
-    """An answer as far as it is written. ``raw`` is exactly what was generated and what joins it."""
-
-    id: str = ""
-    """The candidate it ends in; empty at the root."""
-    raw: str = ""
-    texts: Mapping[Stage, str] = field(default_factory=dict)
-    logprob: float = 0.0
-    tokens: int = 0
-
-    @property
-    def prefix(self) -> str:
-        """What the next stage continues: ends in the separator; the model writes the opening tag."""
-        return continued(self.raw, "") if self.raw else ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Slot:
-    """A place in a round: the path it continues and its number in the round."""
-
-    path: _Path
-    index: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Failure:
-    """An unusable candidate."""
-
-    id: str
-    text: str
-    fault: ParseFault
 
 
 async def answer_by_stages(book: Notebook, selector: Selector) -> SearchResult:
     """The answer at the end of the best path.
 
     When a stage has no usable candidate left after its repairs, the result tells the fault of the
-    first one.
+    first one. Beyond the search's limits the best path alone is finished, unjudged.
     """
-    paths = [_Path()]
-    for stage in STAGES:
-        written, failures = await _draw_stage(book, stage, paths)
+    paths = [Path()]
+    for place, stage in enumerate(STAGES):
+        if book.limit_reached():
+            return await finish(book, paths[0], place)
+        samples, width = book.config.stage_size(place)
+        written, failures = await draw_stage(book, stage, spread(paths, samples))
         if not written:
-            first = failures[0]
-            return book.failed(text=first.text, last=first.id, fault=first.fault.code)
-        distinct = _without_doubles(written)
-        keep = 1 if stage is STAGES[-1] else book.config.width
-        seed = derive_seed(book.config.seed, book.question.id, stage, purpose="pairs")
-        drafts = [_draft(path, stage) for path in distinct]
-        selection = await selector.select(book.question, stage, drafts, keep, seed)
+            return none_left(book, failures)
+        distinct = without_doubles(written)
+        selection = await _select(book, selector, stage, distinct, width)
         book.settle(selection)
         by_id = {path.id: path for path in distinct}
         paths = [by_id[name] for name in selection.kept]
-    [best] = paths
-    stages = FourStages.from_mapping(best.texts)
+    return answer_of(book, paths[0], selector.score_kind)
+
+
+async def answer_by_subtrees(book: Notebook, selector: Selector) -> SearchResult:
+    """The best conclusion of ``subtrees`` independent searches; a subtree without a usable candidate is given up."""
+    trees: list[list[Path]] = [[Path()] for _ in range(book.config.subtrees)]
+    for place, stage in enumerate(STAGES):
+        if book.limit_reached():
+            return await finish(book, max((tree[0] for tree in trees), key=lambda path: path.mean_logprob), place)
+        samples = book.config.stage_size(place)[0] // book.config.subtrees
+        slots = [slot for i, tree in enumerate(trees) for slot in spread(tree, samples, first=i * samples)]
+        written, failures = await draw_stage(book, stage, slots)
+        if not written:
+            return none_left(book, failures)
+        grown: dict[int, list[Path]] = {}
+        for path in written:
+            grown.setdefault(path.index // samples, []).append(path)
+        trees = await _select_in_each(book, selector, stage, [without_doubles(paths) for paths in grown.values()])
+    finished = [tree[0] for tree in trees]
+    seed = derive_seed(book.config.seed, book.question.id, None, purpose="pairs")
+    drafts = [path.whole(book.question) for path in finished]
+    selection = await selector.select(book.question, None, drafts, 1, seed)
+    book.settle(selection)
+    chosen = next(path for path in finished if path.id == selection.kept[0])
+    return answer_of(book, chosen, selector.score_kind)
+
+
+async def finish(book: Notebook, path: Path, place: int) -> SearchResult:
+    """The best path so far, written to its end by the most probable tokens: one candidate a stage."""
+    for stage in STAGES[place:]:
+        written, failures = await draw_stage(book, stage, spread([path], 1), sampling=greedy(book.config.sampling))
+        if not written:
+            return none_left(book, failures)
+        [path] = written
+        book.keep(path.id)
+    return answer_of(book, path, "none")
+
+
+def answer_of(book: Notebook, path: Path, score_kind: str) -> SearchResult:
+    """The result whose answer is a finished path."""
+    stages = FourStages.from_mapping(path.texts)
     return book.answered(
-        conclusion=stages.conclusion, stages=stages, text=best.raw, chosen=best.id, score_kind=selector.score_kind
+        conclusion=stages.conclusion, stages=stages, text=path.raw, chosen=path.id, score_kind=score_kind
     )
 
 
-async def _draw_stage(book: Notebook, stage: Stage, paths: Sequence[_Path]) -> tuple[list[_Path], list[_Failure]]:
-    """The usable candidates of a round in writing order, and the unusable ones.
-
-    Unusable candidates are drawn anew with fresh seeds, ``repair_attempts`` times at most; not at
-    temperature 0, where the same text would come again.
-    """
-    config = book.config
-    slots = [_Slot(path=paths[index * len(paths) // config.samples], index=index) for index in range(config.samples)]
-    written: dict[int, _Path] = {}
-    failures: list[_Failure] = []
-    attempts = 1 + (config.repair_attempts if config.sampling.temperature > 0 else 0)
-    for attempt in range(attempts):
-        open_slots = [slot for slot in slots if slot.index not in written]
-        if not open_slots:
-            break
-        for slot, said in await _draw_slots(book, stage, open_slots, attempt):
-            outcome = _read(book, stage, slot, said)
-            if isinstance(outcome, _Failure):
-                failures.append(outcome)
-            else:
-                written[slot.index] = outcome
-    return [written[index] for index in sorted(written)], failures
+def none_left(book: Notebook, failures: Sequence[Failure]) -> SearchResult:
+    """The result of a stage without a usable candidate."""
+    first = failures[0]
+    return book.failed(text=first.text, last=first.id, fault=first.fault.code)
 
 
-async def _draw_slots(
-    book: Notebook, stage: Stage, slots: Sequence[_Slot], attempt: int
-) -> list[tuple[_Slot, Continuation]]:
-    """One batch: a request for each path with the seeds of its slots."""
-    groups: dict[str, list[_Slot]] = {}
-    for slot in slots:
-        groups.setdefault(slot.path.id, []).append(slot)
-    requests = [
-        ContinuationRequest(
-            prompt=question_text(book.question),
-            image=book.question.image,
-            prefix=group[0].path.prefix,
-            stop=stage.close_tag,
-            seeds=tuple(derive_seed(book.config.seed, book.question.id, stage, slot.index, attempt) for slot in group),
-            sampling=book.config.sampling,
-            stage=stage,
-            history=book.question.history,
-        )
-        for group in groups.values()
-    ]
-    replies = await book.draw(requests)
+async def _select(
+    book: Notebook, selector: Selector, stage: Stage, paths: Sequence[Path], keep: int, tree: int = 0
+) -> Selection:
+    seed = derive_seed(book.config.seed, book.question.id, stage, tree, purpose="pairs")
+    return await selector.select(book.question, stage, [path.draft(stage) for path in paths], keep, seed)
+
+
+async def _select_in_each(
+    book: Notebook, selector: Selector, stage: Stage, trees: Sequence[Sequence[Path]]
+) -> list[list[Path]]:
+    """The best path of each tree. The selectors run at the same time, so their steps are not added up."""
+    selections = await asyncio.gather(
+        *(_select(book, selector, stage, paths, 1, number) for number, paths in enumerate(trees))
+    )
+    cost = Ledger.alongside([selection.ledger for selection in selections])
+    for selection in selections:
+        book.settle(selection, with_cost=False)
+    book.ledger += cost
     return [
-        pair
-        for group, reply in zip(groups.values(), replies, strict=True)
-        for pair in zip(group, reply.continuations, strict=True)
+        [path for path in paths if path.id == selection.kept[0]]
+        for paths, selection in zip(trees, selections, strict=True)
     ]
-
-
-def _read(book: Notebook, stage: Stage, slot: _Slot, said: Continuation) -> _Path | _Failure:
-    path = slot.path
-    parsed = parse_stage(said.text, stage) if said.stop is not StopReason.ABORTED else ParseFault.aborted(stage)
-    number = STAGES.index(stage) + 1
-    if isinstance(parsed, ParseFault):
-        name = book.note(number, stage, path.id or None, said, said.text, parsed.kind.value)
-        return _Failure(id=name, text=path.prefix + said.text, fault=parsed)
-    return _Path(
-        id=book.note(number, stage, path.id or None, said, parsed, None),
-        raw=path.prefix + said.text,
-        texts={**path.texts, stage: parsed},
-        logprob=path.logprob + said.logprob,
-        tokens=path.tokens + said.tokens,
-    )
-
-
-def _without_doubles(paths: Sequence[_Path]) -> list[_Path]:
-    """The first of each set of paths that say the same in every stage.
-
-    Doubles need no judgement and, at widths above 1, would take one another's place.
-    """
-    first: dict[tuple[str, ...], _Path] = {}
-    for path in paths:
-        first.setdefault(tuple(path.texts.values()), path)
-    return list(first.values())
-
-
-def _draft(path: _Path, stage: Stage) -> Draft:
-    return Draft(
-        id=path.id,
-        text=path.texts[stage],
-        prior={s: text for s, text in path.texts.items() if s is not stage},
-        mean_logprob=path.logprob / max(1, path.tokens),
-    )

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from reasoning.errors import ConfigError
 from reasoning.protocols import Sampling
+from reasoning.stages import STAGES
 
 
 class Strategy(StrEnum):
@@ -21,6 +22,12 @@ class Strategy(StrEnum):
     """N whole answers; the selector picks one."""
     STAGE_BEAM = "stage_beam"
     """N candidates a stage; the selector keeps ``width`` of them and the next stage goes on from there."""
+    SUBTREES = "subtrees"
+    """``subtrees`` stage beams of width 1 side by side, N candidates a stage in all; the selector picks among
+    their conclusions. Diverse by construction, as diverse verifier tree search is."""
+    SWIRES = "swires"
+    """Stage-wise retracing: captions and reasonings are drawn anew, up to ``retrace.rounds`` times, until two
+    reasonings score above ``retrace.cutoff``."""
 
 
 class SelectorKind(StrEnum):
@@ -32,6 +39,23 @@ class SelectorKind(StrEnum):
     """Mean log-probability a token under the generator."""
     VOTE = "vote"
     """Whole answers only: the conclusion most of them give; ties go to the likelier."""
+    SCORE = "score"
+    """The highest score by ``scorer``, each candidate by itself."""
+    WEIGHTED_VOTE = "weighted_vote"
+    """Whole answers only: votes for conclusions, each weighing as much as its ``scorer`` says."""
+
+
+class ScorerKind(StrEnum):
+    """What gives a candidate a number of its own."""
+
+    LIKELIHOOD = "likelihood"
+    """Mean log-probability a token under the generator; costs nothing."""
+    RATING = "rating"
+    """Self-judge: the probability of "yes" against "no" when asked whether the candidate is right."""
+    ROUND_ROBIN = "round_robin"
+    """Self-judge: mean probability of winning against each other candidate, all pairs in one batch."""
+    REWARD = "reward"
+    """A reward model."""
 
 
 class PromptStyle(StrEnum):
@@ -39,6 +63,32 @@ class PromptStyle(StrEnum):
     """Judge prompts for models that follow instructions."""
     COMPACT = "compact"
     """The shortest judge prompts, for small models trained on them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrace:
+    """The sizes of a retracing search. As published: 4, 2, 3; the cutoff belongs to model, scorer and data."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    captions: int = 4
+    """Captions a round."""
+    kept: int = 2
+    """Captions of a round that reasonings go on from."""
+    rounds: int = 3
+    """The most rounds; the published code has 5."""
+    finalists: int = 2
+    """Reasonings that each give a conclusion; the published code has 3."""
+    cutoff: float = 0.5
+    """Search ends when the second best reasoning scores more. `stagebeam calibrate` fits it."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.kept <= self.captions:
+            raise ConfigError(f"Retrace.kept must lie in [1, captions={self.captions}], got {self.kept}")
+        if self.rounds < 1 or self.finalists < 1:
+            raise ConfigError(
+                f"Retrace.rounds and Retrace.finalists must be at least 1, got {self.rounds} and {self.finalists}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +103,28 @@ class SearchConfig:
     """N: candidates a stage (stage beam) or whole answers (best-of-N, self-consistency)."""
     width: int = 1
     """Stage beam: candidates kept after each stage but the last. 1 is the published search."""
+    samples_by_stage: tuple[int, ...] = ()
+    """Stage beam, subtrees: four numbers that stand for ``samples`` at each stage, such as (1, 4, 4, 2)."""
+    width_by_stage: tuple[int, ...] = ()
+    """Stage beam: four numbers that stand for ``width`` at each stage; the last is 1."""
+    subtrees: int = 2
+    """Subtrees: how many; ``samples`` is shared out evenly among them."""
+    retrace: Retrace = field(default_factory=Retrace)
+    """SWIRES: its sizes."""
     selector: SelectorKind = SelectorKind.JUDGE_LOGPROB
     """Who picks among candidates."""
+    scorer: ScorerKind = ScorerKind.RATING
+    """What scores candidates for ``score``, ``weighted_vote`` and SWIRES."""
+    judge_fallback: bool = True
+    """When the judge is lost or none of its verdicts can be read: vote on whole answers, take the likeliest
+    stage, and say so in the trace. False: the error goes through; unreadable verdicts keep writing order."""
+    deadline_s: float | None = None
+    """Seconds after which the search stops branching: the best path so far is finished alone. Looked at between
+    rounds; a round that runs is not cut short."""
+    token_budget: int | None = None
+    """Computed tokens after which the same happens."""
+    stop_on_agreement: bool = False
+    """Whole answers: draw half of the samples first; when these all conclude the same, that is the answer."""
     prompt_style: PromptStyle = PromptStyle.STANDARD
     """Wording of the judge's prompts."""
     judge_both_orders: bool = True
@@ -73,12 +143,41 @@ class SearchConfig:
             raise ConfigError(f"SearchConfig.samples must be at least 1, got {self.samples}; 1 means no search")
         if not 1 <= self.width <= self.samples:
             raise ConfigError(f"SearchConfig.width must lie in [1, samples={self.samples}], got {self.width}")
+        self._check_stage_sizes()
+        if self.deadline_s is not None and not self.deadline_s > 0:
+            raise ConfigError(f"SearchConfig.deadline_s must be above 0, got {self.deadline_s}; null means none")
+        if self.token_budget is not None and self.token_budget < 1:
+            raise ConfigError(f"SearchConfig.token_budget must be at least 1, got {self.token_budget}; null means none")
         if self.repair_attempts < 0:
             raise ConfigError(f"SearchConfig.repair_attempts must not be negative, got {self.repair_attempts}")
-        if self.selector is SelectorKind.VOTE and self.strategy is Strategy.STAGE_BEAM:
+        by_vote = self.selector in (SelectorKind.VOTE, SelectorKind.WEIGHTED_VOTE)
+        if by_vote and self.strategy in (Strategy.STAGE_BEAM, Strategy.SUBTREES):
             raise ConfigError(
-                "SearchConfig.selector 'vote' counts whole answers; with stage_beam take another selector"
+                f"SearchConfig.selector {self.selector.value!r} counts whole answers; with "
+                f"{self.strategy.value} take another selector"
             )
+
+    def stage_size(self, place: int) -> tuple[int, int]:
+        """Candidates drawn and kept at the stage with number ``place``, from 0; one is kept at the last."""
+        samples = self.samples_by_stage[place] if self.samples_by_stage else self.samples
+        width = self.width_by_stage[place] if self.width_by_stage else min(self.width, samples)
+        return samples, width if place < len(STAGES) - 1 else 1
+
+    def _check_stage_sizes(self) -> None:
+        for name, sizes in (("samples_by_stage", self.samples_by_stage), ("width_by_stage", self.width_by_stage)):
+            if sizes and (len(sizes) != len(STAGES) or min(sizes) < 1):
+                raise ConfigError(
+                    f"SearchConfig.{name} must have a number of at least 1 for each of the {len(STAGES)} stages, "
+                    f"got {list(sizes)}"
+                )
+        for place in range(len(STAGES)):
+            samples, width = self.stage_size(place)
+            if width > samples:
+                raise ConfigError(f"SearchConfig.width_by_stage keeps {width} of {samples} at stage {place + 1}")
+            if self.strategy is Strategy.SUBTREES and (self.subtrees < 1 or samples % self.subtrees):
+                raise ConfigError(
+                    f"SearchConfig.subtrees is {self.subtrees}; {samples} samples cannot be shared out evenly"
+                )
 
 
 def paper_search(samples: int = 4, seed: int = 0) -> SearchConfig:

@@ -10,7 +10,7 @@ from reasoning.ledger import Ledger
 from reasoning.protocols import Continuation, ContinuationReply, ContinuationRequest, Generator, StopReason
 from reasoning.records import Question
 from reasoning.search.config import SearchConfig
-from reasoning.search.result import SearchResult
+from reasoning.search.result import Ending, SearchResult
 from reasoning.selectors import Selection
 from reasoning.stages import FourStages, Stage
 from reasoning.trace import Candidate, Comparison, Trace
@@ -27,7 +27,9 @@ class Notebook:
     ledger: Ledger = field(default_factory=Ledger)
     candidates: dict[str, Candidate] = field(default_factory=dict)
     comparisons: list[Comparison] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     started: float = 0.0
+    ended_by: Ending = Ending.DONE
 
     def __post_init__(self) -> None:
         self.started = self.clock()
@@ -64,14 +66,30 @@ class Notebook:
         )
         return name
 
-    def settle(self, selection: Selection) -> None:
-        """Write down what a selector decided."""
+    def settle(self, selection: Selection, *, with_cost: bool = True) -> None:
+        """Write down what a selector decided and, unless the caller adds it up, what that cost."""
         for name, score in selection.scores.items():
             self.candidates[name] = replace(self.candidates[name], score=score)
         for name in selection.kept:
-            self.candidates[name] = replace(self.candidates[name], is_kept=True)
+            self.keep(name)
         self.comparisons += selection.comparisons
-        self.ledger += selection.ledger
+        self.notes += selection.notes
+        if with_cost:
+            self.ledger += selection.ledger
+
+    def keep(self, name: str) -> None:
+        """Write down that a candidate went on."""
+        self.candidates[name] = replace(self.candidates[name], is_kept=True)
+
+    def limit_reached(self) -> bool:
+        """Whether the deadline has passed or the token budget is spent; the first of them is remembered."""
+        if self.ended_by is Ending.DONE:
+            config = self.config
+            if config.deadline_s is not None and self.clock() - self.started >= config.deadline_s:
+                self.ended_by = Ending.DEADLINE
+            elif config.token_budget is not None and self.ledger.computed_tokens >= config.token_budget:
+                self.ended_by = Ending.BUDGET
+        return self.ended_by in (Ending.DEADLINE, Ending.BUDGET)
 
     def answered(
         self, *, conclusion: str, stages: FourStages | None, text: str, chosen: str, score_kind: str
@@ -135,6 +153,8 @@ class Notebook:
                 candidates=tuple(self.candidates.values()),
                 comparisons=tuple(self.comparisons),
                 chosen=tuple(candidate.id for candidate in path) if fault is None else (),
+                notes=tuple(self.notes),
             ),
+            ended_by=self.ended_by,
             ledger=replace(self.ledger, seconds=self.clock() - self.started),
         )

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from reasoning.ledger import Ledger
 from reasoning.protocols import StopReason
 from reasoning.stages import FourStages
 from reasoning.trace import Trace
+
+
+class Ending(StrEnum):
+    """Why a search ended."""
+
+    DONE = "done"
+    AGREEMENT = "agreement"
+    """The first answers concluded the same, so no more were drawn."""
+    DEADLINE = "deadline"
+    BUDGET = "budget"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +49,8 @@ class SearchResult:
     """Why there is no answer, such as ``caption.unclosed`` (``ParseFault.code``)."""
     trace: Trace
     ledger: Ledger
+    ended_by: Ending = Ending.DONE
+    """Whether it went to its end or was cut short, with the best so far as its answer."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold; ``from_dict`` is the inverse."""
@@ -53,6 +66,7 @@ class SearchResult:
             "fault": self.fault,
             "trace": json.loads(self.trace.to_json()),
             "ledger": self.ledger.as_dict(),
+            "ended_by": self.ended_by.value,
         }
 
     @classmethod
@@ -71,4 +85,5 @@ class SearchResult:
             fault=values["fault"],
             trace=Trace.from_json(json.dumps(values["trace"])),
             ledger=Ledger.from_dict(values["ledger"]),
+            ended_by=Ending(values.get("ended_by", Ending.DONE)),
         )

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reasoning.protocols import Engine, Generator
+from reasoning.protocols import Engine, Generator, Rewarder
 from reasoning.records import Question
-from reasoning.search.beam import answer_by_stages
+from reasoning.search.beam import answer_by_stages, answer_by_subtrees
 from reasoning.search.config import SearchConfig, Strategy
 from reasoning.search.notebook import Notebook
+from reasoning.search.parts import build_scorer, build_selector
 from reasoning.search.result import SearchResult
+from reasoning.search.retrace import answer_by_retracing
 from reasoning.search.whole import answer_directly, answer_whole, greedy
-from reasoning.selectors import Likeliest, MostVotes, build_selector
+from reasoning.selectors import Likeliest, MostVotes
 
 
 async def run_search(
@@ -24,13 +26,15 @@ async def run_search(
     *,
     generator: Generator,
     judge: Engine | None = None,
+    rewarder: Rewarder | None = None,
     clock: Callable[[], float],
 ) -> SearchResult:
     """The answer to ``question``, with its trace and its cost.
 
-    ``judge`` is asked by the judging selectors only. ``clock`` gives seconds from any zero. Text that
-    cannot be used becomes a result with a fault; raises EngineError when an engine is lost and
-    ConfigError when the selector needs a judge and none was given.
+    ``judge`` and ``rewarder`` are asked by the selectors and scorers that need them. ``clock`` gives
+    seconds from any zero. Text that cannot be used becomes a result with a fault; raises EngineError
+    when the generator is lost (or the judge, without ``judge_fallback``) and ConfigError when the
+    selector needs what was not given.
     """
     book = Notebook(question, config, generator, clock)
     sampling = config.sampling
@@ -42,7 +46,11 @@ async def run_search(
         case Strategy.SELF_CONSISTENCY:
             return await answer_whole(book, MostVotes(), samples=config.samples, sampling=sampling)
         case Strategy.BEST_OF_N:
-            selector = build_selector(config, judge)
+            selector = build_selector(config, judge, rewarder)
             return await answer_whole(book, selector, samples=config.samples, sampling=sampling)
         case Strategy.STAGE_BEAM:
-            return await answer_by_stages(book, build_selector(config, judge))
+            return await answer_by_stages(book, build_selector(config, judge, rewarder))
+        case Strategy.SUBTREES:
+            return await answer_by_subtrees(book, build_selector(config, judge, rewarder))
+        case Strategy.SWIRES:
+            return await answer_by_retracing(book, build_scorer(config, judge, rewarder))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from reasoning.drafts import Draft
 from reasoning.grading import canonical
 from reasoning.parsing import FaultKind, ParseFault, parse_stages
 from reasoning.prompts import question_text
 from reasoning.protocols import Continuation, ContinuationRequest, Sampling, StopReason
 from reasoning.search.notebook import Notebook
-from reasoning.search.result import SearchResult
+from reasoning.search.result import Ending, SearchResult
 from reasoning.seeds import derive_seed
-from reasoning.selectors import Draft, Selector
+from reasoning.selectors import MostVotes, Selector
 from reasoning.stages import FourStages
+
+_FEWEST_TO_AGREE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,8 @@ class _Answer:
     text: str
     stages: FourStages
     mean_logprob: float
+    key: str
+    """What its conclusion means."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,21 +68,17 @@ async def answer_whole(book: Notebook, selector: Selector, *, samples: int, samp
 
     When all are unusable the result tells the fault of the first.
     """
-    said = await _write(book, question_text(book.question), samples=samples, sampling=sampling)
-    read = [_read(book, one) for one in said]
+    read = await _read_waves(book, samples, sampling)
     usable = {answer.id: answer for answer in read if isinstance(answer, _Answer)}
     if not usable:
         first = next(failure for failure in read if isinstance(failure, _Failure))
         return book.failed(text=first.text, last=first.id, fault=first.fault.code)
     drafts = [
-        Draft(
-            id=answer.id,
-            text=answer.text.strip(),
-            mean_logprob=answer.mean_logprob,
-            key=canonical(book.question, answer.stages.conclusion),
-        )
+        Draft(id=answer.id, text=answer.text.strip(), mean_logprob=answer.mean_logprob, key=answer.key)
         for answer in usable.values()
     ]
+    if book.limit_reached():
+        selector = MostVotes()
     seed = derive_seed(book.config.seed, book.question.id, None, purpose="pairs")
     selection = await selector.select(book.question, None, drafts, 1, seed)
     book.settle(selection)
@@ -96,8 +97,29 @@ def greedy(sampling: Sampling) -> Sampling:
     return Sampling(temperature=0.0, top_p=1.0, max_new_tokens=sampling.max_new_tokens)
 
 
-async def _write(book: Notebook, prompt: str, *, samples: int, sampling: Sampling) -> tuple[Continuation, ...]:
-    seeds = tuple(derive_seed(book.config.seed, book.question.id, None, index) for index in range(samples))
+async def _read_waves(book: Notebook, samples: int, sampling: Sampling) -> list[_Answer | _Failure]:
+    """``samples`` answers; with ``stop_on_agreement`` only the first half of them when these all say the same."""
+    prompt = question_text(book.question)
+    half = -(-samples // 2)
+    if not book.config.stop_on_agreement or half < _FEWEST_TO_AGREE:
+        return [_read(book, one) for one in await _write(book, prompt, samples=samples, sampling=sampling)]
+    read = [_read(book, one) for one in await _write(book, prompt, samples=half, sampling=sampling)]
+    keys = {answer.key if isinstance(answer, _Answer) else None for answer in read}
+    if len(keys) == 1 and None not in keys:
+        book.ended_by = Ending.AGREEMENT
+        return read
+    if book.limit_reached() and any(isinstance(answer, _Answer) for answer in read):
+        return read
+    rest = await _write(book, prompt, samples=samples - half, sampling=sampling, first=half)
+    return read + [_read(book, one) for one in rest]
+
+
+async def _write(
+    book: Notebook, prompt: str, *, samples: int, sampling: Sampling, first: int = 0
+) -> tuple[Continuation, ...]:
+    """``samples`` whole answers, numbered for their seeds from ``first``."""
+    numbers = range(first, first + samples)
+    seeds = tuple(derive_seed(book.config.seed, book.question.id, None, number) for number in numbers)
     request = ContinuationRequest(
         prompt=prompt,
         image=book.question.image,
@@ -121,4 +143,5 @@ def _read(book: Notebook, said: Continuation) -> _Answer | _Failure:
         text=said.text,
         stages=parsed,
         mean_logprob=said.logprob / max(1, said.tokens),
+        key=canonical(book.question, parsed.conclusion),
     )

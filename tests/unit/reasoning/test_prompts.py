@@ -36,12 +36,13 @@ def every_prompt() -> list[str]:
         prompts.reasoning_check_prompt(ASKED, "a blue cube", "so blue"),
         prompts.correction_prompt("no closing tag"),
         *judge,
+        *(prompts.rating_prompt(style, ASKED, stage, PRIOR, "x") for style in PromptStyle for stage in (*STAGES, None)),
     ]
 
 
 def test_a_new_wording_needs_a_new_version() -> None:
     digest = hashlib.sha256("\x1e".join(every_prompt()).encode()).hexdigest()[:16]
-    assert (prompts.PROMPT_VERSION, digest) == ("stagebeam-1", "319563a0fd585b3d")
+    assert (prompts.PROMPT_VERSION, digest) == ("stagebeam-1", "edfb8502cd96088c")
 
 
 def test_question_text_lists_options_and_hint() -> None:

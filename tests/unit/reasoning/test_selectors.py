@@ -10,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from search_cases import QUESTION, larger_number
 
+from reasoning.drafts import Draft
 from reasoning.errors import ConfigError
 from reasoning.judges import JudgeMode, PairwiseJudge
+from reasoning.knockout import Knockout
 from reasoning.protocols import ContinuationRequest
 from reasoning.search.config import SearchConfig, SelectorKind
-from reasoning.selectors import Draft, Knockout, Likeliest, MostVotes, Selection, Selector, build_selector
+from reasoning.search.parts import build_selector
+from reasoning.selectors import Likeliest, MostVotes, Selection, Selector
 from reasoning.stages import Stage
 from reasoning.testing import ScriptedEngine
 from reasoning.trace import Verdict

@@ -1,0 +1,58 @@
+"""The selector, the scorer and the judge that a configuration names."""
+
+from __future__ import annotations
+
+from reasoning.errors import ConfigError
+from reasoning.judges import JudgeMode, PairwiseJudge
+from reasoning.knockout import Knockout
+from reasoning.protocols import Engine, Rewarder
+from reasoning.scorers import Likelihood, Rating, Reward, RoundRobin, Scorer
+from reasoning.search.config import ScorerKind, SearchConfig, SelectorKind
+from reasoning.selectors import HighestScore, Likeliest, MostVotes, Selector, WeightedVote, WithFallback
+
+
+def build_selector(config: SearchConfig, judge: Engine | None, rewarder: Rewarder | None = None) -> Selector:
+    """The selector that ``config`` names; raises ConfigError when it needs what it was not given.
+
+    A single sample needs no judge.
+    """
+    match config.selector:
+        case SelectorKind.LIKELIHOOD:
+            return Likeliest()
+        case SelectorKind.VOTE:
+            return MostVotes()
+        case _ if config.samples == 1 and not config.samples_by_stage:
+            return Likeliest()
+        case SelectorKind.JUDGE_LOGPROB | SelectorKind.JUDGE_TEXT:
+            pairwise = build_judge(config, judge)
+            selector: Selector = Knockout(pairwise, check_reasoning=config.check_reasoning)
+        case SelectorKind.SCORE:
+            selector = HighestScore(build_scorer(config, judge, rewarder))
+        case SelectorKind.WEIGHTED_VOTE:
+            selector = WeightedVote(build_scorer(config, judge, rewarder))
+    return WithFallback(selector) if config.judge_fallback else selector
+
+
+def build_scorer(config: SearchConfig, judge: Engine | None, rewarder: Rewarder | None = None) -> Scorer:
+    """The scorer that ``config`` names; raises ConfigError when it needs what it was not given."""
+    match config.scorer:
+        case ScorerKind.LIKELIHOOD:
+            return Likelihood()
+        case ScorerKind.ROUND_ROBIN:
+            return RoundRobin(build_judge(config, judge))
+        case ScorerKind.RATING:
+            if judge is None:
+                raise ConfigError("SearchConfig.scorer 'rating' needs a judge engine, and none was given")
+            return Rating(judge, style=config.prompt_style)
+        case ScorerKind.REWARD:
+            if rewarder is None:
+                raise ConfigError("SearchConfig.scorer 'reward' needs a reward model, and none was given")
+            return Reward(rewarder)
+
+
+def build_judge(config: SearchConfig, judge: Engine | None) -> PairwiseJudge:
+    """The pairwise judge that ``config`` names; written verdicts for ``judge_text``, else log-probabilities."""
+    if judge is None:
+        raise ConfigError(f"SearchConfig.selector {config.selector.value!r} needs a judge engine, and none was given")
+    mode = JudgeMode.TEXT if config.selector is SelectorKind.JUDGE_TEXT else JudgeMode.LOGPROB
+    return PairwiseJudge(judge, mode=mode, style=config.prompt_style, both_orders=config.judge_both_orders)
