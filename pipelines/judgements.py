@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from reasoning.grading import is_correct
 from reasoning.parsing import ParseFault, parse_stages
-from reasoning.prompts import judge_prompt
+from reasoning.prompts import RATING_OPTIONS, judge_prompt, rating_prompt
 from reasoning.records import Question, RowKind, TrainingRow
 from reasoning.search.config import PromptStyle
 from reasoning.stages import STAGES, FourStages, Stage
@@ -36,6 +36,8 @@ class JudgementForm(StrEnum):
     """``I choose response 1.``: for the judge that is read by its probabilities."""
     WHY = "why"
     """``Since …, I choose response 1.``: for the judge that writes."""
+    RATING = "rating"
+    """``yes`` or ``no`` to one of the two texts: for scores by rating."""
 
 
 class JudgementConfig(BaseModel):
@@ -125,17 +127,28 @@ class _Pair:
         return made
 
     def _row(self, form: JudgementForm, style: PromptStyle, place: int) -> TrainingRow:
-        """``place``: where the better text stands, 0 or 1."""
+        """``place``: where the better text stands, 0 or 1; 0 rates the better text, 1 the worse."""
+        if form is JudgementForm.RATING:
+            return self._rating(style, place)
         texts = (self.better, self.worse) if place == 0 else (self.worse, self.better)
         with_reason = form is JudgementForm.WHY
-        name = self.stage.value.lower() if self.stage else "answer"
         reason = (self.reason or f"response {2 - place} holds a mistake") if with_reason else None
+        prompt = judge_prompt(style, self.question, self.stage, self.prior, *texts, with_reason=with_reason)
+        return self._training_row(form, place, prompt, verdict_text(place + 1, reason))
+
+    def _rating(self, style: PromptStyle, place: int) -> TrainingRow:
+        text = (self.better, self.worse)[place]
+        prompt = rating_prompt(style, self.question, self.stage, self.prior, text)
+        return self._training_row(JudgementForm.RATING, place, prompt, RATING_OPTIONS[place])
+
+    def _training_row(self, form: JudgementForm, place: int, prompt: str, response: str) -> TrainingRow:
+        name = self.stage.value.lower() if self.stage else "answer"
         return TrainingRow(
             id=f"{self.question.id}/judge/{name}/{form.value}/{place + 1}",
             kind=RowKind.JUDGEMENT,
             image=self.question.image,
-            prompt=judge_prompt(style, self.question, self.stage, self.prior, *texts, with_reason=with_reason),
-            response=verdict_text(place + 1, reason),
+            prompt=prompt,
+            response=response,
         )
 
 

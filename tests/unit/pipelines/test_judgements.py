@@ -133,3 +133,15 @@ def test_stages_and_whole_answers_can_be_thinned_out_with_places_still_in_balanc
         row.response[-2] for index in range(24) for name, row in rows_of(index, **settings).items() if "answer" in name
     )
     assert places == {"1": 6, "2": 6}
+
+
+def test_ratings_show_one_text_and_say_whether_it_is_right() -> None:
+    said: Counter[tuple[str, str]] = Counter()
+    for index in range(12):
+        for name, row in rows_of(index, forms=(JudgementForm.RATING,)).items():
+            stage = name.split("/")[0]
+            if stage != "answer":
+                text = GOOD[Stage(stage.upper())] if row.response == "yes" else FLAWED[Stage(stage.upper())]
+                assert row.prompt.endswith(f"\nRate {stage}\n{text}")
+            said[stage, row.response] += 1
+    assert set(said.values()) == {6}
