@@ -21,7 +21,7 @@ class StopReason(StrEnum):
     """Why a generation ended."""
 
     TAG = "tag"
-    """The stop text was generated."""
+    """A stop text was generated."""
     EOS = "eos"
     """The model ended its turn."""
     LENGTH = "length"
@@ -61,8 +61,8 @@ class ContinuationRequest:
     image: ImageRef | None
     prefix: str
     """What the assistant has written already; empty at the start."""
-    stop: str | None
-    """Generation ends when this text has been generated (it is kept); None: at the end of turn."""
+    stops: tuple[str, ...]
+    """Generation ends when one of these texts has been generated (it is kept); none: at the end of turn."""
     seeds: tuple[int, ...]
     """One continuation each, in this order."""
     sampling: Sampling

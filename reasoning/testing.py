@@ -177,8 +177,9 @@ def _cut(scripted: str | Continuation | None, request: ContinuationRequest, seed
     if scripted is None:
         return Continuation(text="", stop=StopReason.ABORTED, tokens=0, logprob=0.0, seed=seed)
     text, stop = scripted, StopReason.EOS
-    if request.stop is not None and request.stop in text:
-        text, stop = text[: text.index(request.stop) + len(request.stop)], StopReason.TAG
+    ends = [text.index(one) + len(one) for one in request.stops if one in text]
+    if ends:
+        text, stop = text[: min(ends)], StopReason.TAG
     tokens = _TOKEN.findall(text)
     limit = request.sampling.max_new_tokens
     if len(tokens) > limit:

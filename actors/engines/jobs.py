@@ -93,8 +93,8 @@ class Row:
     """Which of the request's seeds."""
     seed: int
     uniforms: Uniforms
-    stop: str | None
-    stop_table: bytes | None
+    stops: tuple[str, ...]
+    stop_table: bytes
     limit: int
     """The most tokens it may generate."""
     ids: list[int] = field(default_factory=list)

@@ -102,9 +102,8 @@ class RunningRows:
         row.logprob += logprob
         if token in self._eos_ids:
             return row.continuation(self._stops.decode(row.ids[:-1]), StopReason.EOS)
-        is_flagged = row.stop_table is not None and row.stop_table[token]
-        if is_flagged and row.stop is not None and self._stops.is_complete(row.ids, row.stop):
-            return row.continuation(self._stops.text_until(row.ids, row.stop), StopReason.TAG)
+        if row.stop_table[token] and self._stops.is_complete(row.ids, row.stops):
+            return row.continuation(self._stops.text_until(row.ids, row.stops), StopReason.TAG)
         if len(row.ids) >= row.limit:
             return row.continuation(self._stops.decode(row.ids), StopReason.LENGTH)
         return None

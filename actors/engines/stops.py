@@ -17,7 +17,7 @@ class StopTexts:
     def __init__(self, tokenizer: Any, vocabulary: int) -> None:
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
-        self._tables: dict[str, bytes] = {}
+        self._tables: dict[tuple[str, ...], bytes] = {}
 
     @cached_property
     def _token_texts(self) -> list[str]:
@@ -26,11 +26,15 @@ class StopTexts:
         texts: list[str] = self._tokenizer.batch_decode(single, skip_special_tokens=True)
         return texts
 
-    def table(self, stop: str) -> bytes:
-        """One byte a token: 1 where the last character of ``stop`` could lie in that token."""
-        if stop not in self._tables:
-            self._tables[stop] = bytes(self._could_complete(text, stop) for text in self._token_texts)
-        return self._tables[stop]
+    def table(self, stops: tuple[str, ...]) -> bytes:
+        """One byte a token: 1 where the last character of one of ``stops`` could lie in that token."""
+        if not stops:
+            return bytes(self._vocabulary)
+        if stops not in self._tables:
+            self._tables[stops] = bytes(
+                any(self._could_complete(text, stop) for stop in stops) for text in self._token_texts
+            )
+        return self._tables[stops]
 
     @staticmethod
     def _could_complete(text: str, stop: str) -> bool:
@@ -42,16 +46,15 @@ class StopTexts:
         """Generated text: control tokens left out, white space as generated."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def is_complete(self, ids: Sequence[int], stop: str) -> bool:
-        """Whether ``stop`` lies in the last tokens of ``ids``; call it when the table flags the last one."""
+    def is_complete(self, ids: Sequence[int], stops: Sequence[str]) -> bool:
+        """Whether one of ``stops`` lies in the last tokens of ``ids``; call it when the table flags the last one."""
         # A token is at least a byte long, control tokens aside: those few more make up for them.
-        tail = len(stop.encode()) + 4
-        return stop in self.decode(ids[-tail:])
+        tail = max(len(stop.encode()) for stop in stops) + 4
+        text = self.decode(ids[-tail:])
+        return any(stop in text for stop in stops)
 
-    def text_until(self, ids: Sequence[int], stop: str | None) -> str:
-        """The text of ``ids``, cut after ``stop`` where it occurs."""
+    def text_until(self, ids: Sequence[int], stops: Sequence[str]) -> str:
+        """The text of ``ids``, cut after the first of ``stops`` that occurs."""
         text = self.decode(ids)
-        if stop is None:
-            return text
-        before, found, _ = text.partition(stop)
-        return before + found
+        ends = [text.index(stop) + len(stop) for stop in stops if stop in text]
+        return text[: min(ends)] if ends else text

@@ -140,7 +140,7 @@ class Worker:
     def _rows(self, job: Job) -> list[Row]:
         request = job.request
         assert isinstance(request, ContinuationRequest)
-        table = self._stops.table(request.stop) if request.stop is not None else None
+        table = self._stops.table(request.stops)
         limit = min(request.sampling.max_new_tokens, self._family.context - len(job.ids))
         return [
             Row(
@@ -148,7 +148,7 @@ class Worker:
                 place=place,
                 seed=seed,
                 uniforms=Uniforms(seed),
-                stop=request.stop,
+                stops=request.stops,
                 stop_table=table,
                 limit=limit,
             )

@@ -25,6 +25,8 @@ class Strategy(StrEnum):
     SUBTREES = "subtrees"
     """``subtrees`` stage beams of width 1 side by side, N candidates a stage in all; the selector picks among
     their conclusions. Diverse by construction, as diverse verifier tree search is."""
+    SENTENCE_BEAM = "sentence_beam"
+    """N candidates a sentence of the whole answer; the selector keeps one and the next sentence goes on from there."""
     SWIRES = "swires"
     """Stage-wise retracing: captions and reasonings are drawn anew, up to ``retrace.rounds`` times, until two
     reasonings score above ``retrace.cutoff``."""
@@ -109,6 +111,8 @@ class SearchConfig:
     """Stage beam: four numbers that stand for ``width`` at each stage; the last is 1."""
     subtrees: int = 2
     """Subtrees: how many; ``samples`` is shared out evenly among them."""
+    max_sentences: int = 64
+    """Sentence beam: after so many the best answer so far is finished alone."""
     retrace: Retrace = field(default_factory=Retrace)
     """SWIRES: its sizes."""
     selector: SelectorKind = SelectorKind.JUDGE_LOGPROB
@@ -148,10 +152,12 @@ class SearchConfig:
             raise ConfigError(f"SearchConfig.deadline_s must be above 0, got {self.deadline_s}; null means none")
         if self.token_budget is not None and self.token_budget < 1:
             raise ConfigError(f"SearchConfig.token_budget must be at least 1, got {self.token_budget}; null means none")
+        if self.max_sentences < 1:
+            raise ConfigError(f"SearchConfig.max_sentences must be at least 1, got {self.max_sentences}")
         if self.repair_attempts < 0:
             raise ConfigError(f"SearchConfig.repair_attempts must not be negative, got {self.repair_attempts}")
         by_vote = self.selector in (SelectorKind.VOTE, SelectorKind.WEIGHTED_VOTE)
-        if by_vote and self.strategy in (Strategy.STAGE_BEAM, Strategy.SUBTREES):
+        if by_vote and self.strategy in (Strategy.STAGE_BEAM, Strategy.SUBTREES, Strategy.SENTENCE_BEAM):
             raise ConfigError(
                 f"SearchConfig.selector {self.selector.value!r} counts whole answers; with "
                 f"{self.strategy.value} take another selector"

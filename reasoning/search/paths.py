@@ -124,7 +124,7 @@ async def _draw_slots(
             prompt=question_text(book.question),
             image=book.question.image,
             prefix=group[0].path.prefix,
-            stop=stage.close_tag,
+            stops=(stage.close_tag,),
             seeds=tuple(derive_seed(book.config.seed, book.question.id, stage, slot.index, attempt) for slot in group),
             sampling=sampling,
             stage=stage,

@@ -16,6 +16,7 @@ from reasoning.search.notebook import Notebook
 from reasoning.search.parts import build_scorer, build_selector
 from reasoning.search.result import SearchResult
 from reasoning.search.retrace import answer_by_retracing
+from reasoning.search.sentences import answer_by_sentences
 from reasoning.search.whole import answer_directly, answer_whole, greedy
 from reasoning.selectors import Likeliest, MostVotes
 
@@ -52,5 +53,7 @@ async def run_search(
             return await answer_by_stages(book, build_selector(config, judge, rewarder))
         case Strategy.SUBTREES:
             return await answer_by_subtrees(book, build_selector(config, judge, rewarder))
+        case Strategy.SENTENCE_BEAM:
+            return await answer_by_sentences(book, build_selector(config, judge, rewarder))
         case Strategy.SWIRES:
             return await answer_by_retracing(book, build_scorer(config, judge, rewarder))

@@ -124,7 +124,7 @@ async def _write(
         prompt=prompt,
         image=book.question.image,
         prefix="",
-        stop=None,
+        stops=(),
         seeds=seeds,
         sampling=sampling,
         history=book.question.history,

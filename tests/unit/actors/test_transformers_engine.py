@@ -32,7 +32,7 @@ QUESTION = "How many red circles are there?"
 
 
 def ask(prompt: str = QUESTION, **fields: Any) -> ContinuationRequest:
-    values: dict[str, Any] = {"image": picture(), "prefix": "", "stop": None, "seeds": (0,), "sampling": GREEDY}
+    values: dict[str, Any] = {"image": picture(), "prefix": "", "stops": (), "seeds": (0,), "sampling": GREEDY}
     return ContinuationRequest(prompt=prompt, **(values | fields))
 
 
@@ -203,13 +203,21 @@ def test_stop_text_is_kept_and_nothing_after_it(make_engine: EngineFactory) -> N
     # Of three and more characters: several tokens, and it may end within one.
     for start in range(2, len(whole) - 4, 3):
         stop = whole[start : start + 4]
-        answer = one(engine, ask(stop=stop))
+        answer = one(engine, ask(stops=(stop,)))
         assert answer.stop is StopReason.TAG
         assert answer.text == whole.partition(stop)[0] + stop
 
 
+def test_of_several_stop_texts_the_first_to_come_ends_it(make_engine: EngineFactory) -> None:
+    engine = make_engine()
+    whole = one(engine, ask()).text
+    early, late = whole[4:8], whole[12:16]
+    answer = one(engine, ask(stops=(late, early, "not in the text")))
+    assert answer.text == whole.partition(early)[0] + early
+
+
 def test_a_tag_in_the_question_or_the_prefix_stops_nothing(make_engine: EngineFactory) -> None:
-    request = ask("What is </SUMMARY> ?", prefix="<SUMMARY> a </SUMMARY>", stop="</SUMMARY>")
+    request = ask("What is </SUMMARY> ?", prefix="<SUMMARY> a </SUMMARY>", stops=("</SUMMARY>",))
     answer = one(make_engine(), request)
     assert answer.tokens == 24
     assert answer.stop is StopReason.LENGTH
@@ -329,7 +337,7 @@ def test_images_of_several_tiles_match_the_plain_model(tmp_path: Any) -> None:
 
     build_tiny_mllama(tmp_path, max_tiles=4, tags_as_tokens=False)
     model, processor = AutoModelForImageTextToText.from_pretrained(tmp_path).eval(), load_processor(tmp_path)
-    requests = [ask(image=picture("red", (30, 30))), ask(image=picture("blue", (90, 30)), stop="</SUMMARY>")]
+    requests = [ask(image=picture("red", (30, 30))), ask(image=picture("blue", (90, 30)), stops=("</SUMMARY>",))]
     with TransformersEngine(TransformersEngineConfig(model=str(tmp_path))) as engine:
         replies = generate(engine, *requests)
     for request, reply in zip(requests, replies, strict=True):

@@ -43,7 +43,7 @@ def _describe(engine: TransformersEngine, png: bytes) -> tuple[str, float]:
         prompt="Describe.",
         image=ImageRef(data=png),
         prefix="",
-        stop=None,
+        stops=(),
         seeds=(0,),
         sampling=Sampling(temperature=0, max_new_tokens=64),
     )

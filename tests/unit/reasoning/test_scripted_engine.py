@@ -12,16 +12,16 @@ from reasoning.protocols import ChoiceRequest, Continuation, ContinuationRequest
 from reasoning.testing import ScriptedEngine, judged_texts, reciting
 
 
-def written(engine: Engine, prefix: str = "", stop: str | None = None, limit: int = 100) -> Continuation:
+def written(engine: Engine, prefix: str = "", stops: tuple[str, ...] = (), limit: int = 100) -> Continuation:
     request = ContinuationRequest(
-        prompt="?", image=None, prefix=prefix, stop=stop, seeds=(5,), sampling=Sampling(max_new_tokens=limit)
+        prompt="?", image=None, prefix=prefix, stops=stops, seeds=(5,), sampling=Sampling(max_new_tokens=limit)
     )
     [reply] = asyncio.run(engine.generate([request]))
     return reply.continuations[0]
 
 
 def test_stop_text_ends_the_text_and_is_kept() -> None:
-    said = written(ScriptedEngine(lambda *_: "a </X> b </X>"), stop="</X>")
+    said = written(ScriptedEngine(lambda *_: "a </X> b </X>"), stops=("</X>", "b"))
     assert (said.text, said.stop, said.seed) == ("a </X>", StopReason.TAG, 5)
 
 

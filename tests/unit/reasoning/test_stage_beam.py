@@ -72,7 +72,7 @@ def test_kept_text_goes_on_exactly_as_generated() -> None:
 def test_each_stage_stops_at_its_own_closing_tag() -> None:
     engine = ScriptedEngine(numbered, prefer=larger_number)
     search(engine, samples=2)
-    assert [request.stop for request in engine.written] == [stage.close_tag for stage in STAGES]
+    assert [request.stops for request in engine.written] == [(stage.close_tag,) for stage in STAGES]
 
 
 def test_recited_answers_are_followed() -> None:

@@ -17,7 +17,7 @@ from reasoning.stages import STAGES, TAGS, Stage, render_stage
 from reasoning.testing import ScriptedEngine, reciting
 
 WHOLE = (Strategy.SELF_CONSISTENCY, Strategy.BEST_OF_N)
-STAGED = (Strategy.STAGE_BEAM, Strategy.SUBTREES)
+STAGED = (Strategy.STAGE_BEAM, Strategy.SUBTREES, Strategy.SENTENCE_BEAM)
 VOTES = (SelectorKind.VOTE, SelectorKind.WEIGHTED_VOTE)
 
 
@@ -199,6 +199,7 @@ def test_no_engine_behaviour_loops_loses_or_raises(
         strategy=strategy,
         samples=4,
         retrace=Retrace(rounds=2, captions=2, kept=1),
+        max_sentences=4,
         selector=data.draw(st.sampled_from(allowed)),
         scorer=scorer,
         sampling=Sampling(max_new_tokens=8),
@@ -232,3 +233,38 @@ def test_nothing_that_was_scored_higher_is_left_behind(data: st.DataObject, stra
         assert last_number(candidate.text) <= last_number(result.conclusion)
     if strategy is Strategy.BEST_OF_N:
         assert last_number(result.text) == max(last_number(c.text) for c in last)
+
+
+def test_sentences_are_chosen_one_by_one() -> None:
+    def write(request: ContinuationRequest, index: int) -> str:
+        """Two sentences and an end; a number with a point ends none."""
+        done = request.prefix.count(". ")
+        if done < 2:
+            return f"It is 3.1{index}. And more"
+        return f"The end {index}"
+
+    engine = ScriptedEngine(write, prefer=larger_number_in)
+    result = search(engine, strategy=Strategy.SENTENCE_BEAM, samples=3)
+    assert [request.prefix for request in engine.written] == ["", "It is 3.12. ", "It is 3.12. It is 3.12. "]
+    assert result.fault == "summary.missing"
+    assert result.trace.chosen == ()
+
+
+def larger_number_in(first: str, second: str) -> float:
+    return float(first.split()[-1].rstrip(".") > second.split()[-1].rstrip(".")) - 0.5
+
+
+def test_an_answer_by_sentences_is_read_at_its_end() -> None:
+    whole = "<SUMMARY> Count. It is 3.14 wide. </SUMMARY>\n\n" + answer(3).split("\n\n", 1)[1]
+    engine = ScriptedEngine(reciting(whole), prefer=lambda a, b: 0.0)
+    result = search(engine, strategy=Strategy.SENTENCE_BEAM, samples=2)
+    assert (result.conclusion, result.text) == ("3", whole)
+    assert [r.prefix for r in engine.written][1] == "<SUMMARY> Count. "
+    assert result.trace.chosen[-1].startswith(f"S{len(engine.written)}.")
+
+
+def test_sentences_without_end_are_finished_alone() -> None:
+    engine = ScriptedEngine(lambda request, index: "On. and on. and", prefer=lambda a, b: 0.0)
+    result = search(engine, strategy=Strategy.SENTENCE_BEAM, samples=2, max_sentences=3)
+    assert [len(r.seeds) for r in engine.written] == [2, 2, 2, 1]
+    assert result.fault == "summary.missing"

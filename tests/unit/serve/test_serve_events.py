@@ -23,7 +23,7 @@ def request(stage: Stage | None, prefix: str = "", seeds: int = 2) -> Continuati
         prompt="?",
         image=None,
         prefix=prefix,
-        stop=stage.close_tag if stage else None,
+        stops=(stage.close_tag,) if stage else (),
         seeds=tuple(range(seeds)),
         sampling=Sampling(),
         stage=stage,
