@@ -194,6 +194,7 @@ def result_columns(question: Question, result: SearchResult) -> dict[str, Any]:
         "score": result.score,
         "score_kind": result.score_kind,
         "stop_reasons": [reason.value for reason in result.stop_reasons],
+        "ended_by": result.ended_by.value,
         "trace": result.trace.to_json(),
         **result.ledger.as_dict(),
         "computed_tokens": result.ledger.computed_tokens,

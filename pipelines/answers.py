@@ -48,6 +48,7 @@ SCHEMA = pa.schema(
         ("score", pa.float64()),
         ("score_kind", pa.string()),
         ("stop_reasons", _STRINGS),
+        ("ended_by", pa.string()),
         ("trace", pa.string()),
         *((name, pa.float64() if name in _FLOAT_FIELDS else pa.int64()) for name in LEDGER_FIELDS),
         ("computed_tokens", pa.int64()),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reasoning.search.config import PromptStyle, SelectorKind, Strategy
+from reasoning.search.config import PromptStyle, ScorerKind, SelectorKind, Strategy
 
 _WIRE = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 _LENIENT = ConfigDict(frozen=True, extra="ignore")
@@ -81,7 +81,14 @@ class ChatBody(BaseModel):
     """Ours from here on."""
     samples: int | None = Field(default=None, ge=1)
     width: int | None = Field(default=None, ge=1)
+    samples_by_stage: tuple[int, ...] | None = None
+    width_by_stage: tuple[int, ...] | None = None
+    subtrees: int | None = Field(default=None, ge=1)
     selector: SelectorKind | None = None
+    scorer: ScorerKind | None = None
+    deadline_s: float | None = Field(default=None, gt=0)
+    token_budget: int | None = Field(default=None, ge=1)
+    stop_on_agreement: bool | None = None
     prompt_style: PromptStyle | None = None
     include_stages: bool = False
     """The four stage texts in ``stagebeam.stages``."""

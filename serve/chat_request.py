@@ -20,6 +20,12 @@ from serve.api_errors import ApiError
 from serve.chat_body import ChatBody, ImagePart, Message, TextPart, split_ignored
 from serve.config import RequestLimits, ServeConfig
 
+_SEARCH_FIELDS = (
+    "strategy", "samples", "samples_by_stage", "width_by_stage", "subtrees", "selector", "scorer", "deadline_s",
+    "token_budget", "stop_on_agreement", "prompt_style", "seed",
+)  # fmt: skip
+"""Fields of a request that are fields of ``SearchConfig``; ``width`` and sampling need a look at others too."""
+
 ReadImage = Callable[[str, RequestLimits], ImageRef]
 
 
@@ -82,14 +88,11 @@ def _search(body: ChatBody, config: ServeConfig) -> tuple[SearchConfig, list[str
     notes: list[str] = []
     if body.n is not None and body.n != 1:
         notes.append(f"n={body.n} taken as 1: one answer a request, the search picks it")
-    if body.samples is not None and body.samples > config.limits.samples:
-        raise ApiError(f"Field 'samples' is {body.samples}; at most {config.limits.samples} here.", 422, "samples")
+    for field, asked in (("samples", body.samples or 1), ("samples_by_stage", max(body.samples_by_stage or (1,)))):
+        if asked > config.limits.samples:
+            raise ApiError(f"Field {field!r} is {asked}; at most {config.limits.samples} here.", 422, field)
     base = config.search
-    given = {
-        name: value
-        for name in ("strategy", "samples", "selector", "prompt_style", "seed")
-        if (value := getattr(body, name)) is not None
-    }
+    given = {name: value for name in _SEARCH_FIELDS if (value := getattr(body, name)) is not None}
     samples = body.samples or base.samples
     width = body.width or min(base.width, samples)
     sampling = Sampling(

@@ -66,9 +66,9 @@ def details(task: ChatTask, result: SearchResult) -> dict[str, Any]:
     values = result.to_dict()
     shown = {
         name: values[name]
-        for name in ("question_id", "strategy", "score", "score_kind", "stop_reasons", "fault", "ledger")
+        for name in ("question_id", "strategy", "score", "score_kind", "stop_reasons", "fault", "ended_by", "ledger")
     }
-    shown["notes"] = list(task.notes)
+    shown["notes"] = [*task.notes, *result.trace.notes]
     if task.include_stages:
         shown["stages"] = values["stages"]
         shown["text"] = values["text"]

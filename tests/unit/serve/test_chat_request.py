@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reasoning.records import Turn
-from reasoning.search.config import SearchConfig, SelectorKind, Strategy
+from reasoning.search.config import ScorerKind, SearchConfig, SelectorKind, Strategy
 from serve.api_errors import ApiError
 from serve.chat_request import ChatTask, parse_chat_request
 from serve.config import RequestLimits, ServeConfig
@@ -63,6 +63,25 @@ def test_extra_fields_set_the_search() -> None:
     assert task.search.selector is SelectorKind.VOTE
     assert (task.search.samples, task.search.width, task.search.seed) == (3, 2, 7)
     assert (task.search.sampling.temperature, task.search.sampling.top_p) == (0.2, 0.5)
+
+
+def test_sizes_limits_and_scorers_are_the_requests_too() -> None:
+    fields: dict[str, Any] = {
+        "samples_by_stage": [1, 4, 4, 2],
+        "width_by_stage": [1, 2, 1, 1],
+        "subtrees": 2,
+        "selector": "score",
+        "scorer": "round_robin",
+        "deadline_s": 2.5,
+        "token_budget": 900,
+        "stop_on_agreement": True,
+    }
+    search = parse(body(**fields)).search
+    assert (search.samples_by_stage, search.width_by_stage) == ((1, 4, 4, 2), (1, 2, 1, 1))
+    assert (search.subtrees, search.selector, search.scorer) == (2, SelectorKind.SCORE, ScorerKind.ROUND_ROBIN)
+    assert (search.deadline_s, search.token_budget, search.stop_on_agreement) == (2.5, 900, True)
+    assert refusal(body(samples_by_stage=[1, 9, 1, 1])).param == "samples_by_stage"
+    assert refusal(body(width_by_stage=[1, 2])).status == 422
 
 
 def test_fewer_samples_than_the_services_width_narrow_it() -> None:
