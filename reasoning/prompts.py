@@ -6,13 +6,14 @@ wording is a new ``PROMPT_VERSION``: annotations and judgements record which one
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from reasoning.records import Question
 from reasoning.search.config import PromptStyle
 from reasoning.stages import STAGES, FourStages, Stage
 
-PROMPT_VERSION = "stagebeam-1"
+PROMPT_VERSION = "stagebeam-2"
 
 JUDGE_PREFIX = "I choose response "
 """What a log-probability judge has said already; the next word is one of ``JUDGE_OPTIONS``."""
@@ -33,6 +34,8 @@ JUDGE_LEAD = "Compare two responses and choose the better one."
 QUESTION_HEADING = "### Question"
 ANSWER_HEADING = "### Standard answer"
 OUTPUT_HEADING = "### Output"
+
+_CLAUSE_END = re.compile(r"[;.?!,]\s+|\n+")
 
 _STAGE_TASKS: dict[Stage, str] = {
     Stage.SUMMARY: "say in a few sentences what is asked and how you will go about it. "
@@ -253,8 +256,21 @@ def _compact_judge_prompt(
         lines.append(f"Hint: {' '.join(hints)}")
     word = stage.value.lower() if stage else "answer"
     lines.append(f"Judge {word}, say why" if with_reason else f"Judge {word}")
-    lines += [f"1: {first}", f"2: {second}"]
-    return "\n".join(lines)
+    return "\n".join([*lines, *side_by_side(first, second)])
+
+
+def side_by_side(first: str, second: str) -> list[str]:
+    """Two texts as lines: what they begin with in common, if anything, then the rest of each behind its number.
+
+    The common part ends where a clause ends, so that each rest begins with the clause in which the
+    texts part: a small model finds it there, and any model has fewer tokens to read.
+    """
+    shorter = min(len(first), len(second))
+    length = next((i for i in range(shorter) if first[i] != second[i]), shorter)
+    ends = [match.end() for match in _CLAUSE_END.finditer(first, 0, length)]
+    cut = ends[-1] if ends else 0
+    common = [first[:cut].rstrip()] if cut else []
+    return [*common, f"1: {first[cut:]}", f"2: {second[cut:]}"]
 
 
 def _guidance(question: Question) -> list[str]:

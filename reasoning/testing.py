@@ -37,7 +37,7 @@ _RATING_FORMS = (
     re.compile(r"(?s).*\n### Response\n(?P<text>.*)\n\n### Output\n.*"),
 )
 _PAIR_FORMS = (
-    re.compile(r"(?s).*\nJudge [^\n]*\n1: (?P<first>.*)\n2: (?P<second>.*)"),
+    re.compile(r"(?s).*?\nJudge [^\n]*\n(?:(?P<common>.*)\n)?1: (?P<first>.*)\n2: (?P<second>.*)"),
     re.compile(r"(?s).*\n### Response 1\n(?P<first>.*)\n\n### Response 2\n(?P<second>.*)\n\n### Output\n.*"),
 )
 
@@ -144,13 +144,17 @@ def reciting(*answers: str) -> Writer:
 
 
 def judged_texts(prompt: str) -> tuple[str, str]:
-    """The two responses that a judge prompt of either style compares; raises EngineError for other prompts."""
+    """The two responses that a judge prompt of either style compares; raises EngineError for other prompts.
+
+    What both begin with is joined to the rest by one space, whatever white space stood there.
+    """
     for form in _PAIR_FORMS:
         if match := form.fullmatch(prompt):
             first, second = match["first"], match["second"]
             if form is _PAIR_FORMS[1]:
                 return _unquoted(first), _unquoted(second)
-            return first, second
+            common = f"{match['common']} " if match["common"] else ""
+            return common + first, common + second
     raise EngineError(f"not a judge prompt: {prompt[:80]!r}")
 
 

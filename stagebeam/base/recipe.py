@@ -58,17 +58,17 @@ SKILL_MIX = {
     "plan": 0.01,
 }
 POLISH_MIX = {
-    "describe": 0.11,
-    "look_up": 0.02,
-    "check": 0.03,
-    "rate": 0.08,
-    "match": 0.09,
-    "match_why": 0.05,
-    "match_all": 0.08,
-    "answer": 0.02,
-    "work_out": 0.34,
-    "rate_text": 0.05,
-    "match_text": 0.09,
+    "describe": 0.10,
+    "look_up": 0.01,
+    "check": 0.05,
+    "rate": 0.06,
+    "match": 0.17,
+    "match_why": 0.03,
+    "match_all": 0.10,
+    "answer": 0.01,
+    "work_out": 0.26,
+    "rate_text": 0.04,
+    "match_text": 0.13,
     "match_end": 0.03,
     "plan": 0.01,
 }
@@ -333,7 +333,7 @@ def main() -> None:
     parser.add_argument("--text-samples", type=int, default=60_000)
     parser.add_argument("--align-samples", type=int, default=13_000)
     parser.add_argument("--skills-samples", type=int, default=56_000)
-    parser.add_argument("--polish-samples", type=int, default=48_000)
+    parser.add_argument("--polish-samples", type=int, default=56_000)
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.output.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from reasoning.prompts import question_text
+from reasoning.prompts import question_text, side_by_side
 from reasoning.records import Question
 from stagebeam.world.flaws import Flawed, flawed_answer, flawed_caption, flawed_reasoning, flawed_summary
 from stagebeam.world.questions import FAMILIES, Solution, Spec, solve, wording
@@ -47,18 +47,21 @@ def asked(spec: Spec) -> str:
 def matching(
     skill: str, ask: str, right: str, flaw: Flawed, rng: random.Random, *, why: bool, scene: Scene | None = None
 ) -> Practice:
-    """Which of two texts is right? They stand in random order at the end of the prompt."""
+    """Which of two texts is right? They stand in random order at the end of the prompt, side by side."""
     texts, number = ((right, flaw.text), 1) if rng.random() < 0.5 else ((flaw.text, right), 2)
-    head = f"{ask}\n1: "
-    starts = (len(head), len(f"{head}{texts[0]}\n2: "))
+    *common, one, two = side_by_side(*texts)
+    head = "\n".join([ask, *common, ""])
+    rests = (one.removeprefix("1: "), two.removeprefix("2: "))
+    starts = (len(head) + len("1: "), len(head) + len(f"{one}\n2: "))
+    good, bad = number - 1, 2 - number
     return Practice(
         skill=skill,
-        prompt=f"{head}{texts[0]}\n2: {texts[1]}",
+        prompt=f"{head}{one}\n{two}",
         response=f"{flaw.note}, so {number}." if why else f"{number}.",
         scene=scene,
         spots=(
-            Spot(starts[number - 1], starts[number - 1] + len(right), is_wrong=False),
-            *_first_mistake(flaw.text, right, starts[2 - number]),
+            Spot(starts[good], starts[good] + len(rests[good]), is_wrong=False),
+            *_first_mistake(rests[bad], rests[good], starts[bad]),
         ),
     )
 

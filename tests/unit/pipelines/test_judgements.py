@@ -10,9 +10,11 @@ from annotation_cases import FLAWED, GOOD, QUESTION
 
 from pipelines.judgements import FlawedAnswer, JudgementConfig, JudgementForm, judgement_rows, parse_flawed
 from reasoning.parsing import FaultKind, ParseFault
+from reasoning.prompts import side_by_side
 from reasoning.records import RowKind, TrainingRow
 from reasoning.search.config import PromptStyle
 from reasoning.stages import Stage
+from reasoning.testing import judged_texts
 from reasoning.trace import Verdict
 from reasoning.verdicts import parse_verdict
 
@@ -66,7 +68,7 @@ def test_verdict_names_the_right_text() -> None:
                 continue
             better, worse = GOOD[Stage(stage.upper())], FLAWED[Stage(stage.upper())]
             expected = (better, worse) if parse_verdict(row.response) is Verdict.FIRST else (worse, better)
-            assert row.prompt.endswith(f"1: {expected[0]}\n2: {expected[1]}")
+            assert row.prompt.endswith("\n".join(side_by_side(*expected)))
 
 
 def test_places_are_balanced_for_each_stage_and_form() -> None:
@@ -108,8 +110,9 @@ def test_whole_answers_differ_in_one_stage() -> None:
     for index, stage in stages.items():
         worse = replace(GOOD, **{stage.value.lower(): FLAWED[stage]}).render()
         prompt = rows_of(index)["answer/choice"].prompt
-        assert worse in prompt
-        assert GOOD.render() in prompt
+        shown = [" ".join(text.split()) for text in judged_texts(prompt)]
+        assert " ".join(worse.split()) in shown
+        assert " ".join(GOOD.render().split()) in shown
 
 
 def test_stage_that_is_no_worse_gives_no_row() -> None:

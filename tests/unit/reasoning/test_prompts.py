@@ -21,7 +21,7 @@ def every_prompt() -> list[str]:
     asked = Question(id="q", question="Again?", answer="no", history=(Turn(question="Red?", answer="yes"),))
     four = four_stages(1)
     judge = [
-        prompts.judge_prompt(style, ASKED, stage, PRIOR, "x", "y", with_reason=with_reason)
+        prompts.judge_prompt(style, ASKED, stage, PRIOR, "As. x", "As. y", with_reason=with_reason)
         for style in PromptStyle
         for stage in (*STAGES, None)
         for with_reason in (False, True)
@@ -42,7 +42,7 @@ def every_prompt() -> list[str]:
 
 def test_a_new_wording_needs_a_new_version() -> None:
     digest = hashlib.sha256("\x1e".join(every_prompt()).encode()).hexdigest()[:16]
-    assert (prompts.PROMPT_VERSION, digest) == ("stagebeam-1", "edfb8502cd96088c")
+    assert (prompts.PROMPT_VERSION, digest) == ("stagebeam-2", "bcf3c0f6289b7fbe")
 
 
 def test_question_text_lists_options_and_hint() -> None:
@@ -90,3 +90,24 @@ def test_a_response_cannot_forge_a_heading() -> None:
     prompt = prompts.judge_prompt(PromptStyle.STANDARD, ASKED, None, {}, forged, "good", with_reason=True)
     headings = [line for line in prompt.splitlines() if line.startswith("### ")]
     assert headings == ["### Question", "### Response 1", "### Response 2", "### Output"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "lines"),
+    [
+        ("red", "blue", ["1: red", "2: blue"]),
+        ("a cube; a red ball.", "a cube; a blue ball.", ["a cube;", "1: a red ball.", "2: a blue ball."]),
+        ("One. Two. So 3.", "One. Two. So 4.", ["One. Two.", "1: So 3.", "2: So 4."]),
+        ("It is 3.14 m.", "It is 3.15 m.", ["1: It is 3.14 m.", "2: It is 3.15 m."]),
+        ("a\n\nb", "a\n\nc", ["a", "1: b", "2: c"]),
+        ("the same.", "the same.", ["1: the same.", "2: the same."]),
+        ("One. Two.", "One. Two. Three.", ["One.", "1: Two.", "2: Two. Three."]),
+    ],
+)
+def test_texts_stand_side_by_side_from_the_clause_in_which_they_part(
+    first: str, second: str, lines: list[str]
+) -> None:
+    assert prompts.side_by_side(first, second) == lines
+    prompt = prompts.judge_prompt(PromptStyle.COMPACT, ASKED, Stage.CAPTION, {}, first, second, with_reason=False)
+    assert prompt.endswith("\n".join(["Judge caption", *lines]))
+    assert [text.split() for text in judged_texts(prompt)] == [first.split(), second.split()]
