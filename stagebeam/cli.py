@@ -160,12 +160,23 @@ def ask(
     short_help="Answer many questions offline.",
     epilog="Example: stagebeam score --config configs/score.yaml --set output=runs/scores",
 )
-def score(config: ConfigFile = None, overrides: Overrides = None, ray: RayAddress = None, debug: Debug = False) -> None:
+def score(
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    preferences: Annotated[
+        Path | None,
+        typer.Option(
+            "--export-preferences", metavar="FOLDER", help="Then write winner/loser pairs and step labels there."
+        ),
+    ] = None,
+    ray: RayAddress = None,
+    debug: Debug = False,
+) -> None:
     """Answer many questions offline, with one or several searches, as a Ray Data job."""
     with reported(debug=debug, on_interrupt=f"{AGAIN}: finished shards are kept."):
         from stagebeam.commands import run_score
 
-        run_score(config, overrides or [], ray=ray)
+        run_score(config, overrides or [], preferences=preferences, ray=ray)
 
 
 @app.command(

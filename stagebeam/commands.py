@@ -114,8 +114,8 @@ def run_serve(file: Path | None, overrides: Sequence[str], *, ray: str | None) -
     console.print("The service is down.")
 
 
-def run_score(file: Path | None, overrides: Sequence[str], *, ray: str | None) -> None:
-    """See ``pipelines.score``; prints right answers by search."""
+def run_score(file: Path | None, overrides: Sequence[str], *, preferences: Path | None, ray: str | None) -> None:
+    """See ``pipelines.score`` and, with ``preferences``, ``pipelines.preferences``; prints right answers by search."""
     from cluster.connect import connect
     from pipelines.score import ScoreConfig, ScoreProgress, run_scoring
 
@@ -138,6 +138,15 @@ def run_score(file: Path | None, overrides: Sequence[str], *, ray: str | None) -
     for name in config.searches:
         failed = f", {summary.errors[name]} rows failed" if summary.errors.get(name) else ""
         console.print(f"  {name}: {summary.correct.get(name, 0):,} right{failed}", markup=False)
+    if preferences is not None:
+        from pipelines.preferences import export_preferences
+
+        found = export_preferences(summary.output, Path(config.input), preferences)
+        console.print(
+            f"{found.pairs['judge']:,} pairs by the judge, {found.pairs['answer']:,} by the answer, "
+            f"{found.steps:,} answers in steps → {found.output}",
+            markup=False,
+        )
 
 
 def run_evaluate(file: Path | None, overrides: Sequence[str]) -> None:

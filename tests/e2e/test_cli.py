@@ -44,9 +44,12 @@ def test_annotate_train_score_evaluate_ask(stagebeam: Command, tiny_model: Path,
     assert "3 steps" in done.stdout
 
     model = training / "model"
-    done = stagebeam("score", *settings(input=questions, output=scores, model=model, limit=6), "--set", SEARCHES)
+    pairs = tmp_path / "pairs"
+    score = ("score", *settings(input=questions, output=scores, model=model, limit=6), "--set", SEARCHES)
+    done = stagebeam(*score, "--export-preferences", pairs)
     assert done.returncode == 0, done.stderr
     assert "12 answers to 6 questions" in done.stdout
+    assert (pairs / "preferences.jsonl").is_file()
 
     results = [{"label": "tiny", "path": str(scores)}]
     report = tmp_path / "evaluation"

@@ -104,9 +104,7 @@ def test_a_response_cannot_forge_a_heading() -> None:
         ("One. Two.", "One. Two. Three.", ["One.", "1: Two.", "2: Two. Three."]),
     ],
 )
-def test_texts_stand_side_by_side_from_the_clause_in_which_they_part(
-    first: str, second: str, lines: list[str]
-) -> None:
+def test_texts_stand_side_by_side_from_the_clause_in_which_they_part(first: str, second: str, lines: list[str]) -> None:
     assert prompts.side_by_side(first, second) == lines
     prompt = prompts.judge_prompt(PromptStyle.COMPACT, ASKED, Stage.CAPTION, {}, first, second, with_reason=False)
     assert prompt.endswith("\n".join(["Judge caption", *lines]))
