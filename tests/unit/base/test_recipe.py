@@ -70,3 +70,38 @@ def test_the_rate_warms_up_and_decays() -> None:
     assert rate(300, 1000, is_decaying=True) == 1.0
     assert rate(999, 1000, is_decaying=True) == pytest.approx(0.02)
     assert rate(999, 1000, is_decaying=False) == 1.0
+
+
+@pytest.mark.parametrize("skill", ["match", "match_text", "match_all", "match_end", "rate", "rate_text", "check"])
+def test_marks_lie_on_the_words_of_the_spots(tmp_path: Path, skill: str) -> None:
+    tokenizer = kept_tokenizer(tmp_path, 1)
+    rng = random.Random(4)
+    rows = [practise(rng, skill) for _ in range(12)]
+    batch = Collator(tokenizer)(rows)
+    for row, ids, marks in zip(rows, batch["input_ids"], batch["marks"], strict=True):
+        wrong = [row.prompt[spot.start : spot.end] for spot in row.spots if spot.is_wrong]
+        # A token may reach beyond the spot, as "red;" does.
+        marked = tokenizer.decode(ids[marks == 1])
+        assert all(word.strip(";.") in marked for word in wrong)
+        assert bool(marked) == bool(wrong)
+
+
+def test_the_first_mistake_is_where_the_texts_part() -> None:
+    rng = random.Random(5)
+    for _ in range(50):
+        row = practise(rng, "match_text")
+        *_, one, two = row.prompt.split("\n")
+        [wrong] = [spot for spot in row.spots if spot.is_wrong]
+        flawed, right = (two, one) if row.response == "1." else (one, two)
+        words, others = flawed[3:].split(), right[3:].split()
+        index = next((i for i, word in enumerate(words) if i >= len(others) or word != others[i]), len(words) - 1)
+        assert row.prompt[wrong.start : wrong.end] == words[index]
+
+
+def test_the_verdict_weighs_most_and_the_prompt_nothing(tmp_path: Path) -> None:
+    tokenizer = kept_tokenizer(tmp_path, 1)
+    row = practise(random.Random(6), "match")
+    batch = Collator(tokenizer)([row])
+    heaviest = batch["input_ids"][0][batch["weights"][0].argmax()]
+    assert tokenizer.decode([heaviest]) == row.response[0]
+    assert batch["weights"][0][batch["labels"][0] < 0].eq(0).all()
