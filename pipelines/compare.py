@@ -221,6 +221,10 @@ def diversity_table(evaluation: Evaluation) -> Table:
     return Table(columns=columns, rows=rows, numeric=(False, False, True, True, True))
 
 
+JUDGE_DETAILS = ("unreadable", "better is longer %", "chose longer %", "one order %", "swap-consistent %")
+"""Columns of the judge's table that a narrow screen can do without, first to go first."""
+
+
 def judge_table(reports: Sequence[JudgeReport]) -> Table:
     """Held-out pairs: accuracy, order bias, swap consistency and length bias, in per cent."""
     columns = (

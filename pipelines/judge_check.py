@@ -16,10 +16,12 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.diagnostics import STAGE_ORDER, stage_name
 from pipelines.measures import JudgeReport, Share, StageJudging, share_of
+from reasoning.drafts import Draft
 from reasoning.errors import ConfigError
 from reasoning.judges import Contender, JudgeMode, PairwiseJudge
 from reasoning.protocols import Engine
 from reasoning.records import Question
+from reasoning.scorers import Scorer
 from reasoning.search.config import PromptStyle
 from reasoning.stages import Stage
 from reasoning.trace import Verdict
@@ -89,15 +91,31 @@ async def judge_check(pairs: Sequence[JudgePair], engine: Engine, config: JudgeC
         async with gate:
             return await _ask_both_orders(pair, judge)
 
-    return summarise(await asyncio.gather(*(ask(pair) for pair in pairs)), model=config.model, mode=config.mode)
+    return summarise(await asyncio.gather(*(ask(pair) for pair in pairs)), model=config.model, mode=config.mode.value)
 
 
-def summarise(outcomes: Sequence[PairOutcome], *, model: str, mode: JudgeMode) -> JudgeReport:
+async def score_check(pairs: Sequence[JudgePair], scorer: Scorer, config: JudgeCheckConfig) -> JudgeReport:
+    """The same for what scores each text by itself: the higher score is its verdict, in any order.
+
+    Raises ConfigError without pairs, EngineError when the engine is lost.
+    """
+    if not pairs:
+        raise ConfigError("score_check needs at least one pair; the judgement data gave none")
+    gate = asyncio.Semaphore(config.in_flight)
+
+    async def ask(pair: JudgePair) -> PairOutcome:
+        async with gate:
+            return await _score_both(pair, scorer)
+
+    return summarise(await asyncio.gather(*(ask(pair) for pair in pairs)), model=config.model, mode=scorer.kind)
+
+
+def summarise(outcomes: Sequence[PairOutcome], *, model: str, mode: str) -> JudgeReport:
     """Outcomes to the figures of all stages together and of each."""
     present = Counter(outcome.stage for outcome in outcomes)
     return JudgeReport(
         model=model,
-        mode=mode.value,
+        mode=mode,
         overall=_judging(OVERALL, outcomes),
         stages=tuple(
             _judging(name, [o for o in outcomes if o.stage == name]) for name in STAGE_ORDER if name in present
@@ -118,6 +136,21 @@ async def _ask_both_orders(pair: JudgePair, judge: PairwiseJudge) -> PairOutcome
         worse_chars=len(pair.worse),
         verdicts=(first.verdict, last.verdict),
         p_better=p_better,
+    )
+
+
+async def _score_both(pair: JudgePair, scorer: Scorer) -> PairOutcome:
+    drafts = [Draft(id=name, text=text, prior=pair.prior) for name, text in (("1", pair.better), ("2", pair.worse))]
+    (better, worse), _ = await scorer.score(pair.question, pair.stage, drafts)
+    verdicts = (Verdict.UNREADABLE, Verdict.UNREADABLE)
+    if better is not None and worse is not None:
+        verdicts = _RIGHT if better > worse else _RIGHT[::-1] if better < worse else (Verdict.TIE, Verdict.TIE)
+    return PairOutcome(
+        stage=stage_name(pair.stage),
+        better_chars=len(pair.better),
+        worse_chars=len(pair.worse),
+        verdicts=verdicts,
+        p_better=None,
     )
 
 

@@ -191,6 +191,19 @@ def evaluate(config: ConfigFile = None, overrides: Overrides = None, debug: Debu
         run_evaluate(config, overrides or [])
 
 
+@app.command(
+    "judge-check",
+    short_help="Measure a model as a judge.",
+    epilog="Example: stagebeam judge-check --config configs/judge-check.yaml --set limit=200",
+)
+def judge_check(config: ConfigFile = None, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Measure a model as a judge on scored answers: accuracy, order bias, length bias, agreement with itself."""
+    with reported(debug=debug, on_interrupt=f"{AGAIN}."):
+        from stagebeam.commands import run_judge_check
+
+        run_judge_check(config, overrides or [])
+
+
 def main() -> None:
     """The entry point of the command ``stagebeam``."""
     app()

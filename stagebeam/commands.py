@@ -163,3 +163,19 @@ def run_evaluate(file: Path | None, overrides: Sequence[str]) -> None:
     )
     print_table(console, "Results", compare.console_table(evaluation), droppable=("judge", "p", "steps"))
     console.print(f"Report: {report}", markup=False)
+
+
+def run_judge_check(file: Path | None, overrides: Sequence[str]) -> None:
+    """See ``pipelines.judge_run``; prints the table."""
+    from pipelines import compare
+    from pipelines.judge_run import REPORT_FILE, JudgeRunConfig
+    from pipelines.judge_run import run_judge_check as measure
+
+    config = load_config(JudgeRunConfig, file, overrides)
+    console = output_console()
+    with progress(console, "Judge") as update:
+        reports = measure(config, update)
+    print_table(
+        console, "The judge on right and wrong answers", compare.judge_table(reports), droppable=compare.JUDGE_DETAILS
+    )
+    console.print(f"Figures: {Path(config.output) / REPORT_FILE}", markup=False)

@@ -19,7 +19,6 @@ from stagebeam.model_search import DEFAULT_MODEL
 from stagebeam.quickstart.evaluating import NOTICE, load_evaluation, load_judge
 from stagebeam.quickstart.run import QuickstartRun, StepRecord
 
-JUDGE_DETAILS = ("unreadable", "better is longer %", "chose longer %", "one order %", "swap-consistent %")
 RESULT_DETAILS = ("judge", "p", "steps", "vs greedy", "format")
 
 
@@ -30,7 +29,7 @@ def show_end(run: QuickstartRun, records: Mapping[str, StepRecord], console: Con
     counts = AnnotationCounts(**records["annotate"].facts["counts"])
     console.print()
     print_table(console, "Annotations by the stand-in teacher", annotation_table(counts))
-    print_table(console, "The judge on held-out pairs", compare.judge_table((judge,)), droppable=JUDGE_DETAILS)
+    print_table(console, "The judge on held-out pairs", compare.judge_table((judge,)), droppable=compare.JUDGE_DETAILS)
     title = f"{run.config.test_questions:,} held-out questions"
     print_table(console, title, compare.console_table(evaluation), droppable=RESULT_DETAILS)
     for sentence in findings(evaluation, (judge,)):

@@ -85,7 +85,7 @@ def test_service_that_is_not_there(picture: Path) -> None:
     assert "No service answers at http://127.0.0.1:9" in text
 
 
-@pytest.mark.parametrize("command", ["quickstart", "annotate", "train", "serve", "score", "evaluate"])
+@pytest.mark.parametrize("command", ["quickstart", "annotate", "train", "serve", "score", "evaluate", "judge-check"])
 def test_unknown_key(command: str, tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("ouput: somewhere\nzzz: 1\n")

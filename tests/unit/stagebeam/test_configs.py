@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.annotate import AnnotateConfig
 from pipelines.evaluate import EvaluateConfig
+from pipelines.judge_run import JudgeRunConfig
 from pipelines.score import ScoreConfig
 from serve.config import ServeConfig
 from stagebeam.asking import AskConfig
@@ -20,6 +21,7 @@ CLASSES = {
     "annotate": AnnotateConfig,
     "ask": AskConfig,
     "evaluate": EvaluateConfig,
+    "judge-check": JudgeRunConfig,
     "quickstart": QuickstartConfig,
     "score": ScoreConfig,
     "serve": ServeConfig,

@@ -1,0 +1,130 @@
+"""Measure a model as a judge on what it has to judge: its own right and wrong answers.
+
+The pairs come from a score run's search trees: finished answers to one question, of which one is
+right and one is wrong by the known answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from actors.engines.config import TransformersEngineConfig
+from cluster.storage import write_text_atomic
+from pipelines.answers import committed_files, read_answers
+from pipelines.judge_check import JudgeCheckConfig, JudgePair, judge_check, score_check
+from pipelines.measures import JudgeReport
+from pipelines.preferences import pairs_of
+from pipelines.schemas import read_questions
+from reasoning.errors import InputError
+from reasoning.judges import JudgeMode
+from reasoning.protocols import Engine
+from reasoning.scorers import Rating
+from reasoning.search.config import PromptStyle
+from reasoning.stages import Stage
+from reasoning.trace import Trace
+
+REPORT_FILE = "judge.json"
+WAYS = ("logprob", "text", "rating")
+
+
+class JudgeRunConfig(BaseModel):
+    """Which judge is measured, on which answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    model: str
+    """Folder of the model that judges."""
+    results: str
+    """Output folder of a score run, with several answers a question (best_of_n, self_consistency)."""
+    input: str
+    """The questions that it answered: the pictures come from there."""
+    output: str
+    """Folder for ``judge.json``."""
+    ways: tuple[Literal["logprob", "text", "rating"], ...] = Field(default=("logprob", "rating"), min_length=1)
+    """Compare by probabilities, compare in writing, rate each by itself."""
+    prompt_style: PromptStyle = PromptStyle.STANDARD
+    """Wording of the judge's prompts; the one the model was trained on."""
+    limit: int = Field(default=500, ge=1)
+    """Pairs at most; the first of each question come first."""
+    in_flight: int = Field(default=32, ge=1)
+    """Pairs asked at the same time."""
+    device: str = "cpu"
+    """Where the model runs."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of its weights."""
+
+    @property
+    def engine(self) -> TransformersEngineConfig:
+        """What is loaded."""
+        return TransformersEngineConfig(model=self.model, device=self.device, dtype=self.dtype)
+
+
+def run_judge_check(
+    config: JudgeRunConfig, on_progress: Callable[[int, int, str], None] | None = None
+) -> list[JudgeReport]:
+    """A report for each way, written to ``judge.json`` too; raises InputError when there is no pair."""
+    from actors.engines.transformers_engine import TransformersEngine
+
+    pairs = graded_pairs(Path(config.results), Path(config.input), config.limit)
+    if not pairs:
+        raise InputError(
+            f"{config.results}: no question has a right and a wrong answer side by side; score it with best_of_n or "
+            "self_consistency and several samples"
+        )
+    reports = []
+    with TransformersEngine(config.engine) as engine:
+        for number, way in enumerate(config.ways):
+            if on_progress is not None:
+                on_progress(number, len(config.ways), f"{way}, {len(pairs):,} pairs")
+            reports.append(asyncio.run(_measure(pairs, engine, config, way)))
+    text = json.dumps([asdict(report) for report in reports], indent=1)
+    Path(config.output).mkdir(parents=True, exist_ok=True)
+    write_text_atomic(Path(config.output) / REPORT_FILE, text)
+    return reports
+
+
+async def _measure(pairs: list[JudgePair], engine: Engine, config: JudgeRunConfig, way: str) -> JudgeReport:
+    mode = JudgeMode.TEXT if way == "text" else JudgeMode.LOGPROB
+    check = JudgeCheckConfig(
+        mode=mode, prompt_style=config.prompt_style, in_flight=config.in_flight, model=Path(config.model).name
+    )
+    if way == "rating":
+        return await score_check(pairs, Rating(engine, style=config.prompt_style), check)
+    return await judge_check(pairs, engine, check)
+
+
+def graded_pairs(results: Path, questions: Path, limit: int) -> list[JudgePair]:
+    """Right and wrong answers side by side, one pair of each question and search first."""
+    known = {question.id: question for question in read_questions(questions)}
+    rounds: list[list[JudgePair]] = []
+    for files in committed_files(results).values():
+        for answer in read_answers(files):
+            question = known.get(answer.question.id)
+            if question is None:
+                raise InputError(f"{questions}: holds no question {answer.question.id!r}, which {results} answers")
+            if answer.trace is None:
+                continue
+            trace = Trace.from_json(answer.trace)
+            found = (pair for pair in pairs_of(question, answer.search, trace) if pair.by == "answer")
+            for number, pair in enumerate(found):
+                if pair.stage not in (None, Stage.CONCLUSION) or pair.prefix:
+                    continue
+                if number == len(rounds):
+                    rounds.append([])
+                rounds[number].append(JudgePair(question=question, stage=None, better=pair.chosen, worse=pair.rejected))
+    return list(_first(limit, rounds))
+
+
+def _first(limit: int, rounds: list[list[JudgePair]]) -> Iterator[JudgePair]:
+    for pair in (pair for found in rounds for pair in found):
+        if limit == 0:
+            return
+        limit -= 1
+        yield pair
