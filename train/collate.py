@@ -15,9 +15,12 @@ Encoded = dict[str, torch.Tensor]
 EncodeRow = Callable[[Mapping[str, Any]], Encoded]
 
 IGNORED_LABEL = -100
+WEIGHTS = "loss_weights"
+"""How much each token counts in the loss; only where kinds of rows have weights."""
 _TEXT_FILL = {
     "attention_mask": 0,
     "labels": IGNORED_LABEL,
+    WEIGHTS: 0,
     "cross_attention_mask": 0,
     "mm_token_type_ids": 0,
     "token_type_ids": 0,

@@ -19,13 +19,6 @@ class Schedule(StrEnum):
     CONSTANT = "constant"
 
 
-class LossMean(StrEnum):
-    """What the loss of a batch is the mean of."""
-
-    TOKEN = "token"
-    ROW = "row"
-
-
 class Precision(StrEnum):
     """The number format of weights and gradients; ``auto`` is bf16 on a GPU and fp32 on a CPU."""
 
@@ -118,9 +111,9 @@ class TrainConfig(BaseModel):
     kind_repeats: dict[RowKind, int] = Field(default_factory=dict)
     """How often a row of a kind is seen in an epoch; 1 unless named, 0 leaves the kind out."""
 
-    loss_mean: LossMean = LossMean.TOKEN
-    """``token``: every token of a batch counts alike. ``row``: every row does, so that a judgement of a few
-    tokens weighs as much as an answer of hundreds."""
+    kind_weights: dict[RowKind, float] = Field(default_factory=dict)
+    """How much each token of a row of a kind counts in the loss; 1 unless named. A judgement's verdict is one
+    token against hundreds of an answer: without a weight it is learned late."""
 
     max_tokens: int = Field(default=4096, ge=16)
     """Rows longer than this are cut at the end, together with their labels."""
@@ -160,6 +153,14 @@ class TrainConfig(BaseModel):
         for kind, count in value.items():
             if count < 0:
                 raise ValueError(f"TrainConfig.kind_repeats[{kind.value}] must be 0 or more, got {count}")
+        return value
+
+    @field_validator("kind_weights")
+    @classmethod
+    def _weights_are_positive(cls, value: dict[RowKind, float]) -> dict[RowKind, float]:
+        for kind, weight in value.items():
+            if not (math.isfinite(weight) and weight > 0):
+                raise ValueError(f"TrainConfig.kind_weights[{kind.value}] must be above 0 and finite, got {weight}")
         return value
 
     @field_validator("learning_rate", "weight_decay", "max_grad_norm")

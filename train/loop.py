@@ -24,7 +24,7 @@ from train.collate import Encoded, collate
 from train.data import epoch_batches, plain_batches
 from train.deepspeed_setup import deepspeed_settings, prepare_process
 from train.export import export_model
-from train.losses import mean_loss
+from train.losses import batch_loss
 from train.model import load_engine, open_processor, pad_token, row_encoder
 from train.progress import TrainProgress
 from train.schedule import learning_rate
@@ -112,7 +112,7 @@ class _Worker:
         rate = learning_rate(self.config, self.step + 1, self.plan.total_steps)
         for group in self.engine.optimizer.param_groups:
             group["lr"] = rate
-        loss = mean_loss(self.engine, batch, self.config.loss_mean)
+        loss = batch_loss(self.engine, batch)
         self.engine.backward(loss)
         self.engine.step()
         self._loss += loss.detach()
@@ -175,7 +175,7 @@ class _Worker:
         )
         for batch in self._tensors(plain_batches(tables, self.config.batch_size_per_worker)):
             rows = batch["input_ids"].shape[0]
-            loss = mean_loss(self.engine, batch, self.config.loss_mean)
+            loss = batch_loss(self.engine, batch)
             total += torch.stack([loss * rows, torch.tensor(float(rows), device=total.device)])
         self.engine.train()
         dist.all_reduce(total)

@@ -1,4 +1,4 @@
-"""What a batch's loss is the mean of."""
+"""The loss of a batch in which rows of one kind may count more than those of another."""
 
 from __future__ import annotations
 
@@ -7,28 +7,26 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from train.collate import IGNORED_LABEL, Encoded
-from train.config import LossMean
+from train.collate import IGNORED_LABEL, WEIGHTS, Encoded
 
 
-def mean_loss(model: Any, batch: Encoded, mean: LossMean) -> torch.Tensor:
-    """The next-token loss of a batch, a scalar; ``model`` takes its tensors and returns logits (b, t, v)."""
-    if mean is LossMean.TOKEN:
+def batch_loss(model: Any, batch: Encoded) -> torch.Tensor:
+    """The next-token loss, a scalar: the mean over the labelled tokens, by their weights where the batch has any.
+
+    ``model`` takes the other tensors and returns logits (b, t, v) and, given labels, its own loss.
+    """
+    if WEIGHTS not in batch:
         loss: torch.Tensor = model(**batch, use_cache=False).loss
         return loss
-    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-    return row_mean(model(**inputs, use_cache=False).logits, batch["labels"])
+    inputs = {name: tensor for name, tensor in batch.items() if name not in ("labels", WEIGHTS)}
+    return weighted_mean(model(**inputs, use_cache=False).logits, batch["labels"], batch[WEIGHTS])
 
 
-def row_mean(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The mean over rows of each row's mean over its labelled tokens; rows without a label do not count.
-
-    Logits (b, t, v) at a place speak of the label (b, t) at the next.
-    """
+def weighted_mean(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Logits (b, t, v) at a place speak of the label (b, t) at the next, which counts by its weight (b, t)."""
     targets = labels[:, 1:]
     losses = functional.cross_entropy(
         logits[:, :-1].float().transpose(1, 2), targets, ignore_index=IGNORED_LABEL, reduction="none"
     )
-    counts = (targets != IGNORED_LABEL).sum(1)
-    rows = losses.sum(1) / counts.clamp(min=1)
-    return rows.sum() / (counts > 0).sum().clamp(min=1)
+    counted = torch.where(targets == IGNORED_LABEL, 0.0, weights[:, 1:].float())
+    return (losses * counted).sum() / counted.sum().clamp(min=torch.finfo(torch.float32).tiny)

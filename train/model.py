@@ -15,7 +15,7 @@ from actors.chat import encode_training, load_processor
 from actors.images import load_image
 from reasoning.errors import ImageError, InputError
 from reasoning.records import ImageRef
-from train.collate import Encoded, RowEncoder, with_blank_image
+from train.collate import WEIGHTS, Encoded, RowEncoder, with_blank_image
 from train.config import TrainConfig
 from train.deepspeed_setup import parameter_groups
 
@@ -66,8 +66,13 @@ def row_encoder(config: TrainConfig, processor: Any, dtype: torch.dtype) -> RowE
     """The encoder of this model's rows; ``dtype`` is the model's."""
     template = _encode(processor, {"prompt": "", "response": "x"}, Image.new("RGB", (64, 64)))
 
+    weights = {kind.value: weight for kind, weight in config.kind_weights.items()}
+
     def encode(row: Mapping[str, Any]) -> Encoded:
-        return with_blank_image(_encode(processor, row, _image(row)), template)
+        encoded = with_blank_image(_encode(processor, row, _image(row)), template)
+        if weights:
+            encoded[WEIGHTS] = torch.full(encoded["labels"].shape, weights.get(row["kind"], 1.0))
+        return encoded
 
     return RowEncoder(encode, max_tokens=config.max_tokens, cache_bytes=config.cache_bytes, dtype=dtype)
 

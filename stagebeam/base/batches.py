@@ -17,7 +17,7 @@ VERDICT_WORDS = (" yes", " no", " left", " removed", "true", "false", " 1", " 2"
 VERDICT_WEIGHT = 3.0
 NUMBER_WEIGHT = 20.0
 """Of the verdict that a matching or rating exercise ends with: one token, against some forty of a description."""
-UNMARKED = -100
+IGNORED = UNMARKED = -100
 
 
 def pixels(practices: Sequence[Practice]) -> dict[str, torch.Tensor]:
@@ -46,7 +46,7 @@ class Collator:
         tail_ids = self.tokenizer([p.response + EOT for p in practices], add_special_tokens=False).input_ids
         width = max(len(h) + len(t) for h, t in zip(head_ids, tail_ids, strict=True))
         ids = torch.full((len(practices), width), self.pad)
-        labels = torch.full((len(practices), width), -100)
+        labels = torch.full((len(practices), width), IGNORED)
         mask = torch.zeros((len(practices), width), dtype=torch.long)
         weights = torch.zeros((len(practices), width))
         marks = torch.full((len(practices), width), UNMARKED)

@@ -39,12 +39,17 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.6))
-    for phase, label in (("text", "words alone"), ("join", "with pictures"), ("polish", "polish")):
+    for phase, label in (
+        ("text", "words alone"),
+        ("join", "with pictures"),
+        ("polish", "polish"),
+        ("judge", "judge"),
+    ):
         points = [(r["cpu_s"] / 60, r["loss"]) for r in rows if r["phase"] == phase]
         left.plot([x for x, _ in points], [y for _, y in points], label=label, linewidth=1)
     left.set(xlabel="CPU minutes of the phase", ylabel="loss (weighted)", yscale="log", title="loss")
     left.legend()
-    exact = [r for r in rows if r["phase"] == "exact" and r["of"] == "polish"]
+    exact = [r for r in rows if r["phase"] == "exact" and r["of"] in ("polish", "judge")]
     for skill in SKILLS:
         style = "--" if skill in TEXT_SKILLS else "-"
         right.plot([r["step"] for r in exact], [r[skill] for r in exact], label=skill, linewidth=1, linestyle=style)

@@ -24,12 +24,12 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
 from stagebeam.base.architecture import HIDDEN, build_model, build_processor, save, train_tokenizer
-from stagebeam.base.batches import UNMARKED, Collator, draw_batch, pixels
-from stagebeam.base.skills import SKILLS, TEXT_SKILLS, Practice, practise
+from stagebeam.base.batches import IGNORED, NUMBER_WEIGHT, UNMARKED, Collator, draw_batch, pixels
+from stagebeam.base.skills import SKILLS, TEXT_SKILLS, VERDICT_SKILLS, Practice, practise
 from stagebeam.world.scene import COLORS, SHAPES, SIZES, Scene
 
 BATCH = 64
-PHASES = ("vision", "text", "join", "polish")
+PHASES = ("vision", "text", "join", "polish", "judge")
 TEXT_MIX = {"work_out": 0.62, "match_text": 0.24, "match_end": 0.09, "plan": 0.05}
 ALIGN_MIX = {
     "describe": 0.50,
@@ -72,7 +72,23 @@ POLISH_MIX = {
     "match_end": 0.03,
     "plan": 0.01,
 }
-POLISH_RATE = 0.7
+JUDGE_MIX = {
+    "describe": 0.12,
+    "look_up": 0.01,
+    "check": 0.02,
+    "rate": 0.02,
+    "match": 0.12,
+    "match_why": 0.02,
+    "match_all": 0.15,
+    "answer": 0.01,
+    "work_out": 0.16,
+    "rate_text": 0.03,
+    "match_text": 0.26,
+    "match_end": 0.06,
+    "plan": 0.02,
+}
+PEAKS = {"polish": 0.7, "judge": 0.6}
+"""The highest learning rate of a phase, as a share of the first ones'."""
 MUON_RATE, ADAM_RATE = 0.02, 3e-3
 CELLS = 9
 CLASSES = (len(SIZES) + 1, len(COLORS) + 1, len(SHAPES) + 1, CELLS)
@@ -209,7 +225,10 @@ def losses_of(
 
 @torch.no_grad()
 def exactness(model: Any, collator: Collator, seed: int, skills: tuple[str, ...], count: int = 192) -> dict[str, float]:
-    """Share of fresh exercises a skill whose every response token is the model's first choice."""
+    """Share of fresh exercises a skill whose every response token is the model's first choice.
+
+    Of matching and rating the verdict alone counts: in which words it comes is chance.
+    """
     model.eval()
     found = {}
     for skill in skills:
@@ -218,8 +237,10 @@ def exactness(model: Any, collator: Collator, seed: int, skills: tuple[str, ...]
         right = 0
         for start in range(0, count, BATCH):
             batch = collator(rows[start : start + BATCH])
-            labels = batch.pop("labels")[:, 1:]
-            del batch["weights"], batch["marks"]
+            labels, weights = batch.pop("labels")[:, 1:], batch.pop("weights")[:, 1:]
+            del batch["marks"]
+            if skill in VERDICT_SKILLS:
+                labels = labels.masked_fill(weights < NUMBER_WEIGHT, IGNORED)
             device = next(model.parameters()).device
             batch = {k: v.to(device) for k, v in batch.items()}
             with _autocast(device):
@@ -268,7 +289,7 @@ def train_skills(
         said, spotted = losses_of(model, spotter, collator(rows))
         loss = said if spotted is None else said + spotted
         spotting = spotting if spotted is None else 0.95 * spotting + 0.05 * spotted.item()
-        scale = rate(step, ends[-1], is_decaying=phase != "text") * (POLISH_RATE if phase == "polish" else 1.0)
+        scale = rate(step, ends[-1], is_decaying=phase != "text") * PEAKS.get(phase, 1.0)
         for optimizer in opts:
             for group in optimizer.param_groups:
                 group["lr"] = scale * group.get("peak", MUON_RATE)
@@ -305,7 +326,7 @@ def run_phase(phase: str, output: Path, seed: int, sizes: dict[str, int], device
         torch.save(model.model.vision_model.state_dict(), kept)
         return
     spotter = torch.nn.Linear(HIDDEN, 1).to(device)
-    before = {"join": "text", "polish": "join"}.get(phase)
+    before = {"join": "text", "polish": "join", "judge": "polish"}.get(phase)
     if before:
         state = torch.load(output / f"{before}.pt", map_location=device)
         model.load_state_dict(state["model"])
@@ -316,9 +337,10 @@ def run_phase(phase: str, output: Path, seed: int, sizes: dict[str, int], device
         "text": [(TEXT_MIX, sizes["text"])],
         "join": [(ALIGN_MIX, sizes["align"]), (SKILL_MIX, sizes["skills"])],
         "polish": [(POLISH_MIX, sizes["polish"])],
+        "judge": [(JUDGE_MIX, sizes["judge"])],
     }[phase]
     train_skills(model, spotter, collator, seed, phase, parts, log, checks)
-    if phase == "polish":
+    if phase == PHASES[-1]:
         save(output, model, build_processor(tokenizer))
     torch.save({"model": model.state_dict(), "spotter": spotter.state_dict()}, kept)
 
@@ -334,10 +356,13 @@ def main() -> None:
     parser.add_argument("--align-samples", type=int, default=13_000)
     parser.add_argument("--skills-samples", type=int, default=56_000)
     parser.add_argument("--polish-samples", type=int, default=56_000)
+    parser.add_argument("--judge-samples", type=int, default=56_000)
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.output.mkdir(parents=True, exist_ok=True)
-    sizes = {name: getattr(args, f"{name}_samples") for name in ("vision", "text", "align", "skills", "polish")}
+    sizes = {
+        name: getattr(args, f"{name}_samples") for name in ("vision", "text", "align", "skills", "polish", "judge")
+    }
     for phase in args.phases:
         run_phase(phase, args.output, args.seed, sizes, args.device)
     logs = [args.output / f"training-{phase}.jsonl" for phase in PHASES]

@@ -44,6 +44,21 @@ def asked(spec: Spec) -> str:
     return question_text(Question(id="", question=wording(spec), choices=spec.choices))
 
 
+CUE_VERBS = ("Compare", "Check", "Pick", "Weigh", "Prefer", "Select", "Match", "Decide on")
+CUE_NOUNS = ("a text", "the description", "the steps", "one", "the better", "the plan", "the end", "all")
+LEADS = ("Number", "Take", "It is", "I take", "Best is", "Answer", "The right one is")
+
+
+def cue(usual: str, rng: random.Random) -> str:
+    """What is asked for, often in other words than ``usual``: a skill must not hang on its wording."""
+    return usual if rng.random() < 0.3 else f"{rng.choice(CUE_VERBS)} {rng.choice(CUE_NOUNS)}"
+
+
+def verdict(word: str, rng: random.Random) -> str:
+    """``word`` by itself or behind some others."""
+    return f"{word}." if rng.random() < 0.4 else f"{rng.choice(LEADS)} {word}."
+
+
 def matching(
     skill: str, ask: str, right: str, flaw: Flawed, rng: random.Random, *, why: bool, scene: Scene | None = None
 ) -> Practice:
@@ -57,7 +72,7 @@ def matching(
     return Practice(
         skill=skill,
         prompt=f"{head}{one}\n{two}",
-        response=f"{flaw.note}, so {number}." if why else f"{number}.",
+        response=f"{flaw.note}, so {number}." if why else verdict(f"{number}", rng),
         scene=scene,
         spots=(
             Spot(starts[good], starts[good] + len(rests[good]), is_wrong=False),
@@ -145,20 +160,22 @@ def rating(
 def rate(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
     """Does a description, with or without what was worked out from it, fit the picture?"""
     if rng.random() < 0.6:
-        return rating("rate", "Does it fit?", scene.caption, flawed_caption(scene, rng), rng, scene=scene)
+        ask = _after_question(spec, cue("Does it fit?", rng), rng)
+        return rating("rate", ask, scene.caption, flawed_caption(scene, rng), rng, scene=scene)
     right, flaw = _with_everything(scene, spec, solution, rng)
-    return rating("rate", f"{asked(spec)}\nIs it right?", right, flaw, rng, scene=scene)
+    return rating("rate", f"{asked(spec)}\n{cue('Is it right?', rng)}", right, flaw, rng, scene=scene)
 
 
 def rate_text(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
     """Does what was worked out follow from the description?"""
-    head = f"Given: {scene.caption}\nWork out: {asked(spec)}\nDoes it follow?"
-    return rating("rate_text", head, solution.reasoning, flawed_reasoning(scene, spec, solution, rng), rng)
+    ask = _with_given(spec, scene.caption, cue("Does it follow?", rng), rng)
+    return rating("rate_text", ask, solution.reasoning, flawed_reasoning(scene, spec, solution, rng), rng)
 
 
 def match_caption(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
     """Which of two descriptions fits the picture, at once."""
-    return matching("match", "Which fits?", scene.caption, flawed_caption(scene, rng), rng, why=False, scene=scene)
+    ask = _after_question(spec, cue("Which fits?", rng), rng)
+    return matching("match", ask, scene.caption, flawed_caption(scene, rng), rng, why=False, scene=scene)
 
 
 def match_caption_why(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
@@ -170,24 +187,39 @@ def match_caption_why(scene: Scene, spec: Spec, solution: Solution, rng: random.
 def match_text(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
     """Which of two ways to work it out follows from the description."""
     flaw = flawed_reasoning(scene, spec, solution, rng)
-    head = f"Given: {scene.caption}\nWork out: {asked(spec)}\nWhich follows?"
-    return matching("match_text", head, solution.reasoning, flaw, rng, why=False)
+    ask = _with_given(spec, scene.caption, cue("Which follows?", rng), rng)
+    return matching("match_text", ask, solution.reasoning, flaw, rng, why=False)
 
 
 def match_end(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
     """Which of two plans or last words belongs to the question."""
+    usual = cue("Which follows?", rng)
     if rng.random() < 0.5:
-        head, right, flaw = f"Plan: {asked(spec)}", solution.summary, flawed_summary(spec, solution, rng)
+        ask, right, flaw = f"Plan: {asked(spec)}\n{usual}", solution.summary, flawed_summary(spec, solution, rng)
     else:
-        head, right = f"Work out: {asked(spec)}\n{solution.reasoning}", solution.answer
+        given = rng.choice(("", f"{scene.caption} ")) + solution.reasoning
+        ask, right = _with_given(spec, given, usual, rng), solution.answer
         flaw = flawed_answer(solution, spec, rng)
-    return matching("match_end", f"{head}\nWhich follows?", right, flaw, rng, why=False)
+    return matching("match_end", ask, right, flaw, rng, why=False)
 
 
 def match_all(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> Practice:
     """Which of two descriptions with what was worked out from them is right of the picture."""
     right, flaw = _with_everything(scene, spec, solution, rng)
-    return matching("match_all", f"{asked(spec)}\nWhich is right?", right, flaw, rng, why=False, scene=scene)
+    ask = f"{asked(spec)}\n{cue('Which is right?', rng)}"
+    return matching("match_all", ask, right, flaw, rng, why=False, scene=scene)
+
+
+def _after_question(spec: Spec, ask: str, rng: random.Random) -> str:
+    """``ask``, often behind a question that has no bearing on it."""
+    return f"{asked(spec)}\n{ask}" if rng.random() < 0.6 else ask
+
+
+def _with_given(spec: Spec, given: str, ask: str, rng: random.Random) -> str:
+    """What is given, the question and ``ask``; the question stands before or behind what is given."""
+    if rng.random() < 0.5:
+        return f"{asked(spec)}\nGiven: {given}\n{ask}"
+    return f"Given: {given}\nWork out: {asked(spec)}\n{ask}"
 
 
 def _with_everything(scene: Scene, spec: Spec, solution: Solution, rng: random.Random) -> tuple[str, Flawed]:
@@ -222,6 +254,8 @@ SKILLS: dict[str, Callable[[Scene, Spec, Solution, random.Random], Practice]] = 
     "answer": answer,
 }
 TEXT_SKILLS = ("work_out", "plan", "rate_text", "match_text", "match_end")
+VERDICT_SKILLS = ("rate", "rate_text", "match", "match_text", "match_end", "match_all")
+"""Those whose response is a verdict in changing words."""
 HARD_FAMILIES = ("query", "spatial", "choice")
 """Drawn twice as often: with even shares they were learned last."""
 

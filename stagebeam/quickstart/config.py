@@ -14,7 +14,6 @@ from reasoning.search.config import PromptStyle, SearchConfig, Strategy
 from reasoning.stages import Stage
 from serve.config import Topology
 from stagebeam.standin.faults import StandInConfig
-from train.config import LossMean
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -46,16 +45,16 @@ class FineTuning(BaseModel):
     """Passes over the rows."""
     max_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps after which the run ends; None for whole epochs."""
-    batch_size_per_worker: int = Field(default=16, ge=1)
+    batch_size_per_worker: int = Field(default=8, ge=1)
     """Rows in one step of each of the two workers."""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=1.2e-3, gt=0)
     """The peak."""
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
     """The share of steps in which the rate rises from zero."""
     zero_stage: int = Field(default=2, ge=0, le=3)
     """DeepSpeed ZeRO."""
-    loss_mean: LossMean = LossMean.ROW
-    """Judgements have few tokens; by the row they count as much as answers."""
+    kind_weights: dict[RowKind, float] = Field(default_factory=dict)
+    """How much a token of a kind counts in the loss; 1 unless named."""
     kind_repeats: dict[RowKind, int] = Field(default_factory=dict)
     """How often a row of a kind is seen in an epoch; 1 unless named."""
 
@@ -69,7 +68,7 @@ class QuickstartConfig(BaseModel):
     """The run folder; made if missing, resumed if it is of the same run."""
     seed: int = 0
     """Scenes, questions, faults, row order and searches derive from it."""
-    train_questions: int = Field(default=2400, ge=8)
+    train_questions: int = Field(default=2000, ge=8)
     """Questions given to the teacher."""
     test_questions: int = Field(default=300, ge=4)
     """Held-out questions that every search answers."""
@@ -85,7 +84,7 @@ class QuickstartConfig(BaseModel):
         whole_answer_every=2,
     )
     """Which judgements are made of right and flawed answers, for the model to learn to judge."""
-    fine_tune: FineTuning = FineTuning(kind_repeats={RowKind.FOUR_STAGE: 2})
+    fine_tune: FineTuning = FineTuning(kind_repeats={RowKind.FOUR_STAGE: 2}, kind_weights={RowKind.JUDGEMENT: 8.0})
     """The four-stage model: annotations and judgements."""
     fine_tune_direct: FineTuning | None = FineTuning()
     """The model trained on answers alone, for comparison; None leaves it out."""

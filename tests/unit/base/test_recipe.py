@@ -15,7 +15,7 @@ from stagebeam.base.recipe import PHASES, SKILL_MIX, kept_tokenizer, rate, run_p
 from stagebeam.base.skills import SKILLS, practise
 from stagebeam.world.draw import draw_scene
 
-SIZES = {"vision": 128, "text": 64, "align": 64, "skills": 64, "polish": 64}
+SIZES = {"vision": 128, "text": 64, "align": 64, "skills": 64, "polish": 64, "judge": 64}
 
 
 def test_the_phases_run_resume_and_leave_a_loadable_model_with_its_card(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_the_first_mistake_is_where_the_texts_part() -> None:
         row = practise(rng, "match_text")
         *_, one, two = row.prompt.split("\n")
         [wrong] = [spot for spot in row.spots if spot.is_wrong]
-        flawed, right = (two, one) if row.response == "1." else (one, two)
+        flawed, right = (two, one) if row.response.endswith("1.") else (one, two)
         words, others = flawed[3:].split(), right[3:].split()
         index = next((i for i, word in enumerate(words) if i >= len(others) or word != others[i]), len(words) - 1)
         assert row.prompt[wrong.start : wrong.end] == words[index]
@@ -103,5 +103,5 @@ def test_the_verdict_weighs_most_and_the_prompt_nothing(tmp_path: Path) -> None:
     row = practise(random.Random(6), "match")
     batch = Collator(tokenizer)([row])
     heaviest = batch["input_ids"][0][batch["weights"][0].argmax()]
-    assert tokenizer.decode([heaviest]) == row.response[0]
+    assert tokenizer.decode([heaviest]).strip() == row.response[-2]
     assert batch["weights"][0][batch["labels"][0] < 0].eq(0).all()
