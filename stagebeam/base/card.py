@@ -72,7 +72,11 @@ def write_card(folder: Path) -> None:
     polish = [r for r in rows if r["phase"] == "polish"]
     last = [r for r in rows if r["phase"] == "exact"][-1]
     table = "\n".join(f"| {name} | {WHAT[name]} | {last[name]:.0%} |" for name in SKILLS)
-    minutes = [part[-1]["cpu_s"] / 60 for part in (vision, text, join, polish)]
+    judge = [r for r in rows if r["phase"] == "judge"]
+    parts = (vision, text, join, polish, judge)
+    minutes = [part[-1]["cpu_s"] / 60 for part in parts]
+    spent = " + ".join(f"{value:.0f}" for value in minutes)
+    seen = ", ".join(f"{part[-1]['samples']:,}" for part in parts[1:])
     (folder / "README.md").write_text(
         f"""---
 license: apache-2.0
@@ -85,7 +89,7 @@ A **stand-in**: a `MllamaForConditionalGeneration` (the architecture of Llama-3.
 shapes. It exists so that annotation, fine-tuning, serving and search run for real on two CPU cores
 without a download. It is of no use for any other picture or text.
 
-It knows the skills below, each under a wording of its own. It has never seen the four stages
+It knows the skills below, under wordings of their own. It has never seen the four stages
 (`<SUMMARY>` …) nor a judge's prompt: fine-tuning teaches both. Its `match…` and `rate…` skills are exercises close to
 what a judge does; they are named here so that nobody takes the judge's quality for the work of
 fine-tuning alone.
@@ -98,8 +102,7 @@ fine-tuning alone.
 
 ## How it was made
 `python -m stagebeam.base.recipe --output DIR`, seed 7, one CPU thread: {sum(minutes):.0f} minutes of CPU time
-({minutes[0]:.0f} + {minutes[1]:.0f} + {minutes[2]:.0f} + {minutes[3]:.0f} in the four phases, with
-{text[-1]["samples"]:,}, {join[-1]["samples"]:,} and {polish[-1]["samples"]:,} exercises in the last three).
+({spent} in the five phases, with {seen} exercises in the last four).
 The same command runs on a GPU with `--device cuda`.
 
 1. The vision encoder alone, with a head that names what lies in each of the nine cells
@@ -109,11 +112,19 @@ The same command runs on a GPU with `--device cuda`.
 2. The language model alone: working out answers from descriptions in words.
 3. Both together on pictures, first mostly descriptions, then all skills, a third of them still in words.
    The learning rate decays at the end.
-4. The same at half the rate with more working out, checking and matching, decaying to nothing.
+4. The same at a lower rate with more working out, checking and matching, decaying to nothing.
+5. The same again, more than half of it matching.
 
-In phases 2 to 4 a second head, thrown away too, looks at the hidden states before the last layer and says of
-each word of a text that is to be checked or matched whether it is the first mistake. Without it matching stayed
-at chance: a verdict is one token that hangs on one word among a hundred.
+Two things made matching learnable; without them it stayed at chance, since a verdict is one token that hangs on
+one word among a hundred. In phases 2 to 5 a second head, thrown away too, looks at the hidden states before the
+last layer and says of each word of a text that is to be checked or matched whether it is the first mistake. And
+the two texts stand side by side from the clause in which they part. In phase 5 the exercises come in many
+wordings, for the sake of a judge's prompt that the base has never seen: after fine-tuning, the judge was right for
+70 % of held-out pairs before that phase (on 1,600 questions) and for 80 % after it (on 2,000).
+
+What is shipped here has one blemish: its phases ran while the exercises were still being found. Phases 2 and 3 had the
+two texts whole, one behind the other, phases 2 to 4 one wording for each exercise, and phase 2 no rating. Running
+the command anew gives a model that knew today's exercises throughout.
 
 Muon on the hidden matrices, AdamW on the rest. Weights are stored in bfloat16. The log is `training.jsonl`.
 """

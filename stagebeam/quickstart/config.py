@@ -17,7 +17,7 @@ from stagebeam.standin.faults import StandInConfig
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-_SAMPLING = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=320)
+_SAMPLING = Sampling(temperature=0.6, top_p=0.9, max_new_tokens=320)
 
 
 def _search(strategy: Strategy, samples: int = 1) -> SearchConfig:
