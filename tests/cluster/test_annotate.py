@@ -159,7 +159,8 @@ def test_killed_run_goes_on_where_it_was(tmp_path: Path, questions: list[Questio
     slow = StandInConfig(**{**StandInConfig.faultless().model_dump(), "slow": 1.0, "slow_s": 1.5})
     with start_standin(slow) as standin:
         teacher = TeacherConfig(base_url=standin.base_url, model=standin.model, max_in_flight=4)
-        config = config_for(tmp_path, standin, teacher=teacher)
+        # A shard every 1.5 s, ten of them: the run is midway when two are there.
+        config = config_for(tmp_path, standin, teacher=teacher, shard_rows=4)
         script = Path(__file__).with_name("annotate_once.py")
         driver = subprocess.Popen([sys.executable, str(script), config.model_dump_json()])
         commits = tmp_path / "run" / "commits"
@@ -178,7 +179,8 @@ def test_killed_run_goes_on_where_it_was(tmp_path: Path, questions: list[Questio
         done = committed_ids(tmp_path / "run")
         assert 0 < len(done) < ROWS
         calls = sum(standin.stats()["calls"].values())
-        summary = run_annotation(config)
+        quick = teacher.model_copy(update={"max_in_flight": ROWS})
+        summary = run_annotation(config.model_copy(update={"teacher": quick}))
         repeated = sum(standin.stats()["calls"].values()) - calls
     assert summary.resumed_rows == len(done)
     assert repeated == ROWS - len(done)

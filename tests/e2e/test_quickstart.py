@@ -19,6 +19,7 @@ train_questions: 40
 test_questions: 8
 judge_questions: 2
 topology: shared
+scoring_actors: 1
 fine_tune: {{max_steps: 4, batch_size_per_worker: 4}}
 fine_tune_direct: {{max_steps: 2, batch_size_per_worker: 4}}
 searches:
