@@ -104,8 +104,8 @@ def _trainer(task: WorkerTask, datasets: dict[str, Any]) -> TorchTrainer:
         "OMP_NUM_THREADS": str(config.threads_per_worker),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
-        # Nothing is compiled here; without this DeepSpeed loads torch's compiler for an optimizer that is not used, which
-        # took a second of CPU time in each worker.
+        # Nothing is compiled here; without this DeepSpeed loads torch's compiler for an optimizer that is not used,
+        # which took a second of CPU time in each worker.
         "TORCHDYNAMO_DISABLE": "1",
         # glibc gives every large tensor back to the system at once; keeping them took page faults to a third and
         # 4 % off the CPU time of a step (2.3 M parameters, 16 rows of 100 tokens, one thread).
