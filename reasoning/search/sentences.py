@@ -90,7 +90,8 @@ def _read(book: Notebook, text: _Text, number: int, said: Continuation, room: in
         return None
     return _Text(
         id=name,
-        raw=text.raw + said.text,
+        # The space behind a sentence belongs to the next word's token.
+        raw=(text.raw + said.text).removesuffix(" "),
         logprob=text.logprob + said.logprob,
         tokens=text.tokens + said.tokens,
         # A sentence without a token would come again and again.

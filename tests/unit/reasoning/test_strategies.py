@@ -238,14 +238,14 @@ def test_nothing_that_was_scored_higher_is_left_behind(data: st.DataObject, stra
 def test_sentences_are_chosen_one_by_one() -> None:
     def write(request: ContinuationRequest, index: int) -> str:
         """Two sentences and an end; a number with a point ends none."""
-        done = request.prefix.count(". ")
-        if done < 2:
-            return f"It is 3.1{index}. And more"
-        return f"The end {index}"
+        space = " " if request.prefix else ""
+        if request.prefix.count("It is") < 2:
+            return f"{space}It is 3.1{index}. And more"
+        return f"{space}The end {index}"
 
     engine = ScriptedEngine(write, prefer=larger_number_in)
     result = search(engine, strategy=Strategy.SENTENCE_BEAM, samples=3)
-    assert [request.prefix for request in engine.written] == ["", "It is 3.12. ", "It is 3.12. It is 3.12. "]
+    assert [request.prefix for request in engine.written] == ["", "It is 3.12.", "It is 3.12. It is 3.12."]
     assert result.fault == "summary.missing"
     assert result.trace.chosen == ()
 
@@ -259,7 +259,7 @@ def test_an_answer_by_sentences_is_read_at_its_end() -> None:
     engine = ScriptedEngine(reciting(whole), prefer=lambda a, b: 0.0)
     result = search(engine, strategy=Strategy.SENTENCE_BEAM, samples=2)
     assert (result.conclusion, result.text) == ("3", whole)
-    assert [r.prefix for r in engine.written][1] == "<SUMMARY> Count. "
+    assert [r.prefix for r in engine.written][1] == "<SUMMARY> Count."
     assert result.trace.chosen[-1].startswith(f"S{len(engine.written)}.")
 
 
