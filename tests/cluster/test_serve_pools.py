@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,11 @@ def free_port() -> int:
 def replica_pids(deployment: str) -> list[int]:
     """Processes of a deployment's replicas among those that this process started."""
     title = f"ray::ServeReplica:stagebeam:{deployment}"
-    children = psutil.Process().children(recursive=True)
-    return [child.pid for child in children if any(title in part for part in child.cmdline())]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found += [child.pid] if any(title in part for part in child.cmdline()) else []
+    return found
 
 
 @pytest.fixture(scope="module")
