@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.engines.config import TransformersEngineConfig
+from cluster.process import keep_what_is_loaded
 from cluster.storage import Commit, write_commit
 from pipelines.answers import RESULTS, question_columns, table_of
 from pipelines.schemas import open_parquet, question_from_row, write_table
@@ -91,6 +92,7 @@ class AnswerShards:
         except StagebeamError as error:
             # Raised here it would reach the driver as a dead actor; kept, it is the first shard's answer.
             self._engine = error
+        keep_what_is_loaded()
         self._searches = searches
         self._gate = asyncio.Semaphore(in_flight)
         self._output = Path(output)

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from actors.teacher import Teacher, TeacherConfig
 from cluster.logs import get_logger
+from cluster.process import keep_what_is_loaded
 from cluster.secrets import Secret
 from cluster.storage import Commit, find_commit, write_commit
 from pipelines.annotator import AnnotationMode, Annotator, Draft
@@ -60,6 +61,7 @@ class AnnotateShards:
             max_attempts=job.max_attempts,
             with_flaws=job.with_flaws,
         )
+        keep_what_is_loaded()
 
     async def __call__(self, table: pa.Table) -> pa.Table:
         """Annotate, commit, answer with the shard's name and counts, or with what ends the run.

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cluster.process import keep_what_is_loaded
 from stagebeam import __version__
 from stagebeam.failures import reported
 
@@ -206,4 +207,7 @@ def judge_check(config: ConfigFile = None, overrides: Overrides = None, debug: D
 
 def main() -> None:
     """The entry point of the command ``stagebeam``."""
-    app()
+    try:
+        app()
+    finally:
+        keep_what_is_loaded()

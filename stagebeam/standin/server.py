@@ -18,6 +18,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
+from cluster.process import keep_what_is_loaded
 from stagebeam.standin.answers import Answer, answer
 from stagebeam.standin.faults import StandInConfig
 from stagebeam.standin.process import MODEL_NAME, READY
@@ -116,6 +117,7 @@ def main() -> None:
     threading.Thread(target=_end_with_starter, args=(server,), daemon=True).start()
     print(READY, flush=True)
     server.run(sockets=[listener])
+    keep_what_is_loaded()
 
 
 def _end_with_starter(server: uvicorn.Server) -> None:
