@@ -95,29 +95,36 @@ def judgement_rows(
         if stage in config.stages and _is_worse(question, right, flawed, stage):
             prior = {s: right[s] for s in STAGES[:number]}
             reason = flawed.notes.get(stage)
-            pair = _Pair(question, stage, prior, right[stage], flawed.stages[stage], reason)
+            pair = TextPair(question, stage, prior, right[stage], flawed.stages[stage], reason)
             rows += pair.rows(config, turn=index + number)
     turn, is_left_out = divmod(index, config.whole_answer_every)
     if config.whole_answers and not is_left_out:
         stage = _WHOLE_ANSWER_STAGES[turn % len(_WHOLE_ANSWER_STAGES)]
         if _is_worse(question, right, flawed, stage):
             changed = FourStages.from_mapping({**right.as_mapping(), stage: flawed.stages[stage]})
-            pair = _Pair(question, None, {}, right.render(), changed.render(), flawed.notes.get(stage))
+            pair = TextPair(question, None, {}, right.render(), changed.render(), flawed.notes.get(stage))
             # Which stage differs goes in threes with the turn: the place must not.
             rows += pair.rows(config, turn=turn // len(_WHOLE_ANSWER_STAGES) + len(STAGES))
     return rows
 
 
 @dataclass(frozen=True)
-class _Pair:
+class TextPair:
+    """A better and a worse text for one stage, or, with ``stage`` None, two whole answers."""
+
     question: Question
     stage: Stage | None
     prior: Mapping[Stage, str]
+    """The stages before it; those that serve as hint are taken from it."""
     better: str
     worse: str
-    reason: str | None
+    reason: str | None = None
+    """What is wrong with the worse one, for verdicts that give a reason."""
+    name: str = ""
+    """Tells this pair from the question's others in the ids of its rows."""
 
     def rows(self, config: JudgementConfig, *, turn: int) -> list[TrainingRow]:
+        """A row for each form; the better text stands first, or is the one rated, in even turns of the first form."""
         made = []
         for number, form in enumerate(config.forms):
             places = [(turn + number) % 2]
@@ -144,7 +151,7 @@ class _Pair:
     def _training_row(self, form: JudgementForm, place: int, prompt: str, response: str) -> TrainingRow:
         name = self.stage.value.lower() if self.stage else "answer"
         return TrainingRow(
-            id=f"{self.question.id}/judge/{name}/{form.value}/{place + 1}",
+            id=f"{self.question.id}/judge/{self.name}{name}/{form.value}/{place + 1}",
             kind=RowKind.JUDGEMENT,
             image=self.question.image,
             prompt=prompt,

@@ -170,6 +170,12 @@ def score(
             "--export-preferences", metavar="FOLDER", help="Then write winner/loser pairs and step labels there."
         ),
     ] = None,
+    judgements: Annotated[
+        Path | None,
+        typer.Option(
+            "--export-judgements", metavar="FOLDER", help="Then write rows to train a judge on these answers there."
+        ),
+    ] = None,
     ray: RayAddress = None,
     debug: Debug = False,
 ) -> None:
@@ -177,7 +183,7 @@ def score(
     with reported(debug=debug, on_interrupt=f"{AGAIN}: finished shards are kept."):
         from stagebeam.commands import run_score
 
-        run_score(config, overrides or [], preferences=preferences, ray=ray)
+        run_score(config, overrides or [], preferences=preferences, judgements=judgements, ray=ray)
 
 
 @app.command(

@@ -114,8 +114,18 @@ def run_serve(file: Path | None, overrides: Sequence[str], *, ray: str | None) -
     console.print("The service is down.")
 
 
-def run_score(file: Path | None, overrides: Sequence[str], *, preferences: Path | None, ray: str | None) -> None:
-    """See ``pipelines.score`` and, with ``preferences``, ``pipelines.preferences``; prints right answers by search."""
+def run_score(
+    file: Path | None,
+    overrides: Sequence[str],
+    *,
+    preferences: Path | None,
+    judgements: Path | None,
+    ray: str | None,
+) -> None:
+    """See ``pipelines.score`` and, with folders given, ``pipelines.preferences`` and ``pipelines.own_judgements``.
+
+    Prints right answers by search.
+    """
     from cluster.connect import connect
     from pipelines.score import ScoreConfig, ScoreProgress, run_scoring
 
@@ -145,6 +155,15 @@ def run_score(file: Path | None, overrides: Sequence[str], *, preferences: Path 
         console.print(
             f"{found.pairs['judge']:,} pairs by the judge, {found.pairs['answer']:,} by the answer, "
             f"{found.steps:,} answers in steps → {found.output}",
+            markup=False,
+        )
+    if judgements is not None:
+        from pipelines.own_judgements import export_own_judgements
+
+        made = export_own_judgements(summary.output, Path(config.input), judgements)
+        rows = ", ".join(f"{count:,} of {name}s" for name, count in made.rows.items())
+        console.print(
+            f"judgements from {made.questions:,} questions with right and wrong answers: {rows} → {made.output}",
             markup=False,
         )
 

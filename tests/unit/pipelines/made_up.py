@@ -167,7 +167,8 @@ def evaluation(train: list[Question] | None = None) -> Evaluation:
 def write_results(folder: Path, answers: list[Answer], *, commit: bool = True) -> None:
     """A score run's folder with one shard of answers."""
     search = answers[0].search
-    with RunFolder(folder, kind=SCORE_KIND, identity={"search_order": [search]}) as run:
+    identity = {"search_order": [search], "searches": {search: {"prompt_style": "compact"}}}
+    with RunFolder(folder, kind=SCORE_KIND, identity=identity) as run:
         name = f"results/{search}/part-00000.parquet"
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         rows = [
