@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Self
 
 
-class _Summable:
+class Summable:
     """Field-wise addition for frozen dataclasses of numbers."""
 
     def __add__(self, other: Self) -> Self:
@@ -19,7 +19,7 @@ class _Summable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Usage(_Summable):
+class Usage(Summable):
     """What one request cost its engine, as counted there.
 
     ``prompt_tokens`` counts every prompt token once a request (not once a candidate);
@@ -39,7 +39,7 @@ class Usage(_Summable):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ledger(_Summable):
+class Ledger(Summable):
     """The compute of one answer, or of many added together.
 
     ``judge_tokens`` and ``reward_tokens`` are computed tokens (prompt tokens not cached, and

@@ -7,7 +7,7 @@ no secret.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -63,6 +63,30 @@ class Comparison:
     """Whether both orders named the same winner; None when only one was asked."""
     reply: str = ""
     """What a free-text judge wrote."""
+    unread: int = 0
+    """Replies, of the one or two asked for, in which no verdict could be read."""
+
+
+class StepKind(StrEnum):
+    """What a search waited for."""
+
+    WRITE = "write"
+    """Candidates were written: one batch."""
+    SELECT = "select"
+    """A selector judged or scored them, in one batch or several rounds of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One wait of a search; steps of subtrees lie side by side in time."""
+
+    kind: StepKind
+    stage: Stage | None
+    started_s: float
+    """Seconds since the search began."""
+    ended_s: float
+    tokens: int
+    """Tokens that went through a model for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +100,8 @@ class Trace:
     chosen: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What did not go as configured, such as a judge that was lost and replaced by a vote."""
+    steps: tuple[Step, ...] = field(default=(), compare=False)
+    """When it waited for what. Two traces that differ in their times alone are equal."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
@@ -90,6 +116,7 @@ class Trace:
             comparisons=tuple(_comparison(c) for c in raw["comparisons"]),
             chosen=tuple(raw["chosen"]),
             notes=tuple(raw.get("notes", ())),
+            steps=tuple(_step(s) for s in raw.get("steps", ())),
         )
 
 
@@ -103,3 +130,7 @@ def _candidate(raw: dict[str, Any]) -> Candidate:
 
 def _comparison(raw: dict[str, Any]) -> Comparison:
     return Comparison(**{**raw, "stage": _stage(raw["stage"]), "verdict": Verdict(raw["verdict"])})
+
+
+def _step(raw: dict[str, Any]) -> Step:
+    return Step(**{**raw, "kind": StepKind(raw["kind"]), "stage": _stage(raw["stage"])})

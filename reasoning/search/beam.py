@@ -59,7 +59,7 @@ async def answer_by_subtrees(book: Notebook, selector: Selector) -> SearchResult
     finished = [tree[0] for tree in trees]
     seed = derive_seed(book.config.seed, book.question.id, None, purpose="pairs")
     drafts = [path.whole(book.question) for path in finished]
-    selection = await selector.select(book.question, None, drafts, 1, seed)
+    selection = await book.select(selector, None, drafts, 1, seed)
     book.settle(selection)
     chosen = next(path for path in finished if path.id == selection.kept[0])
     return answer_of(book, chosen, selector.score_kind)
@@ -94,7 +94,7 @@ async def _select(
     book: Notebook, selector: Selector, stage: Stage, paths: Sequence[Path], keep: int, tree: int = 0
 ) -> Selection:
     seed = derive_seed(book.config.seed, book.question.id, stage, tree, purpose="pairs")
-    return await selector.select(book.question, stage, [path.draft(stage) for path in paths], keep, seed)
+    return await book.select(selector, stage, [path.draft(stage) for path in paths], keep, seed)
 
 
 async def _select_in_each(

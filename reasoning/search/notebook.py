@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from reasoning.drafts import Draft
 from reasoning.errors import EngineError
 from reasoning.ledger import Ledger
 from reasoning.protocols import Continuation, ContinuationReply, ContinuationRequest, Generator, StopReason
 from reasoning.records import Question
 from reasoning.search.config import SearchConfig
 from reasoning.search.result import Ending, SearchResult
-from reasoning.selectors import Selection
+from reasoning.selectors import Selection, Selector
 from reasoning.stages import FourStages, Stage
-from reasoning.trace import Candidate, Comparison, Trace
+from reasoning.trace import Candidate, Comparison, Step, StepKind, Trace
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Notebook:
     candidates: dict[str, Candidate] = field(default_factory=dict)
     comparisons: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     started: float = 0.0
     ended_by: Ending = Ending.DONE
 
@@ -36,6 +38,7 @@ class Notebook:
 
     async def draw(self, requests: Sequence[ContinuationRequest]) -> list[ContinuationReply]:
         """One batch of generations: one serial step."""
+        begun = self.elapsed()
         replies = await self.generator.generate(requests)
         if len(replies) != len(requests):
             raise EngineError(f"the engine gave {len(replies)} replies to {len(requests)} requests")
@@ -43,9 +46,29 @@ class Notebook:
             if len(reply.continuations) != len(request.seeds):
                 got, asked = len(reply.continuations), len(request.seeds)
                 raise EngineError(f"the engine gave {got} continuations for {asked} seeds")
-            self.ledger += Ledger.of_generation(reply.usage)
-        self.ledger += Ledger.of_step()
+        cost = sum((Ledger.of_generation(reply.usage) for reply in replies), Ledger.of_step())
+        self.ledger += cost
+        self.log(StepKind.WRITE, requests[0].stage if requests else None, begun, cost)
         return replies
+
+    async def select(
+        self, selector: Selector, stage: Stage | None, drafts: Sequence[Draft], keep: int, seed: int
+    ) -> Selection:
+        """What ``selector`` decides, with its time written down; ``settle`` writes down the rest."""
+        begun = self.elapsed()
+        selection = await selector.select(self.question, stage, drafts, keep, seed)
+        self.log(StepKind.SELECT, stage, begun, selection.ledger)
+        return selection
+
+    def elapsed(self) -> float:
+        """Seconds since the search began."""
+        return self.clock() - self.started
+
+    def log(self, kind: StepKind, stage: Stage | None, begun: float, cost: Ledger) -> None:
+        """Write down what was waited for since ``begun``; nothing where no model was asked."""
+        if cost.serial_steps:
+            ended, tokens = self.elapsed(), cost.computed_tokens
+            self.steps.append(Step(kind=kind, stage=stage, started_s=begun, ended_s=ended, tokens=tokens))
 
     def note(
         self, number: int, stage: Stage | None, parent: str | None, said: Continuation, text: str, fault: str | None
@@ -85,7 +108,7 @@ class Notebook:
         """Whether the deadline has passed or the token budget is spent; the first of them is remembered."""
         if self.ended_by is Ending.DONE:
             config = self.config
-            if config.deadline_s is not None and self.clock() - self.started >= config.deadline_s:
+            if config.deadline_s is not None and self.elapsed() >= config.deadline_s:
                 self.ended_by = Ending.DEADLINE
             elif config.token_budget is not None and self.ledger.computed_tokens >= config.token_budget:
                 self.ended_by = Ending.BUDGET
@@ -154,7 +177,8 @@ class Notebook:
                 comparisons=tuple(self.comparisons),
                 chosen=tuple(candidate.id for candidate in path) if fault is None else (),
                 notes=tuple(self.notes),
+                steps=tuple(self.steps),
             ),
             ended_by=self.ended_by,
-            ledger=replace(self.ledger, seconds=self.clock() - self.started),
+            ledger=replace(self.ledger, seconds=self.elapsed()),
         )

@@ -18,6 +18,7 @@ from reasoning.search.paths import Failure, Path, draw_stage, spread, without_do
 from reasoning.search.result import SearchResult
 from reasoning.search.whole import greedy
 from reasoning.stages import STAGES, Stage
+from reasoning.trace import StepKind
 
 _SECOND = 2
 
@@ -92,8 +93,10 @@ async def _conclude(book: Notebook, scorer: Scorer, ranked: Sequence[Path]) -> S
 async def _scores(book: Notebook, scorer: Scorer, stage: Stage | None, paths: Sequence[Path]) -> dict[Path, float]:
     """The paths with their scores, which are written down; one that got none ranks lowest."""
     drafts = [path.whole(book.question) if stage is None else path.draft(stage) for path in paths]
+    begun = book.elapsed()
     scores, cost = await scorer.score(book.question, stage, drafts)
     book.ledger += cost
+    book.log(StepKind.SELECT, stage, begun, cost)
     for path, score in zip(paths, scores, strict=True):
         book.candidates[path.id] = replace(book.candidates[path.id], score=score)
     return {path: -math.inf if score is None else score for path, score in zip(paths, scores, strict=True)}

@@ -104,6 +104,6 @@ async def _best(book: Notebook, selector: Selector, number: int, candidates: Seq
     for candidate in candidates:
         first.setdefault(candidate.raw, candidate)
     seed = derive_seed(book.config.seed, book.question.id, None, number, purpose="pairs")
-    selection = await selector.select(book.question, None, [found.draft for found in first.values()], 1, seed)
+    selection = await book.select(selector, None, [found.draft for found in first.values()], 1, seed)
     book.settle(selection)
     return next(found for found in first.values() if found.id == selection.kept[0])

@@ -80,7 +80,7 @@ async def answer_whole(book: Notebook, selector: Selector, *, samples: int, samp
     if book.limit_reached():
         selector = MostVotes()
     seed = derive_seed(book.config.seed, book.question.id, None, purpose="pairs")
-    selection = await selector.select(book.question, None, drafts, 1, seed)
+    selection = await book.select(selector, None, drafts, 1, seed)
     book.settle(selection)
     chosen = usable[selection.kept[0]]
     return book.answered(

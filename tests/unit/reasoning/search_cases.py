@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import count
 from typing import Any
 
 from reasoning.records import AnswerType, Question
@@ -31,10 +30,11 @@ def answer(mark: object, conclusion: str | None = None) -> str:
 
 
 def search(engine: ScriptedEngine, question: Question = QUESTION, **settings: Any) -> SearchResult:
-    """One search with ``engine`` as generator and judge; the clock ticks once a look."""
-    ticks = count()
+    """One search with ``engine`` as generator and judge; each batch takes one second."""
     config = SearchConfig(**settings)
-    return asyncio.run(run_search(question, config, generator=engine, judge=engine, clock=lambda: float(next(ticks))))
+    return asyncio.run(
+        run_search(question, config, generator=engine, judge=engine, clock=lambda: float(len(engine.batches)))
+    )
 
 
 def larger_number(first: str, second: str) -> float:

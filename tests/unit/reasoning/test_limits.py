@@ -33,7 +33,7 @@ def test_a_spent_budget_finishes_the_best_path_alone() -> None:
 
 
 def test_a_passed_deadline_does_the_same() -> None:
-    # The clock of these tests ticks once a look: at the start, before each stage, after the last.
+    # A stage takes two seconds: one batch is written, one is judged.
     engine = ScriptedEngine(numbered, prefer=larger_number)
     result = search(engine, samples=2, deadline_s=2.5)
     assert result.ended_by is Ending.DEADLINE
