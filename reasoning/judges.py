@@ -20,7 +20,7 @@ from reasoning.prompts import (
 )
 from reasoning.protocols import ChoiceRequest, ContinuationRequest, Engine, Sampling, StopReason
 from reasoning.records import Question
-from reasoning.search.config import PromptStyle
+from reasoning.search.config import PromptStyle, UnreadableVerdict
 from reasoning.stages import Stage
 from reasoning.trace import Verdict
 from reasoning.verdicts import parse_correctness, parse_verdict
@@ -51,6 +51,8 @@ class Opinion:
     is_swap_consistent: bool | None = None
     """Whether both orders named the same winner; None when they were not both asked and read."""
     reply: str = ""
+    unread: int = 0
+    """Replies in which no verdict could be read."""
 
     @property
     def share_of_first(self) -> float | None:
@@ -65,8 +67,9 @@ class PairwiseJudge:
     """Compares pairs of candidates for one stage, or of whole answers, with an engine.
 
     ``both_orders`` asks each pair twice, the second time swapped: what an order bias adds in one
-    order it takes away in the other, and a verdict that flips is a tie. Each method is one batch,
-    so one serial step, and returns what it cost; EngineError passes through.
+    order it takes away in the other, and a verdict that flips is a tie. ``unreadable`` says what a
+    written reply without a verdict counts as; one that the engine gave up on is no vote. Each method
+    is one batch, so one serial step, and returns what it cost; EngineError passes through.
     """
 
     def __init__(
@@ -76,12 +79,14 @@ class PairwiseJudge:
         mode: JudgeMode = JudgeMode.LOGPROB,
         style: PromptStyle = PromptStyle.STANDARD,
         both_orders: bool = True,
+        unreadable: UnreadableVerdict = UnreadableVerdict.NO_VOTE,
         max_new_tokens: int = 512,
     ) -> None:
         self.mode = mode
         self._engine = engine
         self._style = style
         self._both_orders = both_orders
+        self._unreadable = unreadable
         self._sampling = Sampling(temperature=0.0, top_p=1.0, max_new_tokens=max_new_tokens)
 
     async def compare(
@@ -101,7 +106,9 @@ class PairwiseJudge:
             opinions = [_opinion_of_probabilities(shares[i : i + orders]) for i in range(0, len(shares), orders)]
         else:
             replies, usage = await self._write(question, stage, prompts)
-            opinions = [_opinion_of_replies(replies[i : i + orders]) for i in range(0, len(replies), orders)]
+            opinions = [
+                _opinion_of_replies(replies[i : i + orders], self._unreadable) for i in range(0, len(replies), orders)
+            ]
         return opinions, Ledger.of_judging(usage) + Ledger.of_step()
 
     async def check_reasonings(
@@ -194,8 +201,9 @@ def share_of_first(first: float, second: float) -> float | None:
 def _opinion_of_probabilities(asked: Sequence[float | None]) -> Opinion:
     """From the share of "1" as asked and, if asked, with the pair swapped."""
     shares = [share for share in (asked[0], *(None if s is None else 1 - s for s in asked[1:])) if share is not None]
+    unread = len(asked) - len(shares)
     if not shares:
-        return Opinion(verdict=Verdict.UNREADABLE)
+        return Opinion(verdict=Verdict.UNREADABLE, unread=unread)
     p_first = sum(shares) / len(shares)
     if all(share > 0.5 for share in shares):
         verdict = Verdict.FIRST
@@ -207,22 +215,30 @@ def _opinion_of_probabilities(asked: Sequence[float | None]) -> Opinion:
         verdict=verdict,
         p_first=p_first,
         is_swap_consistent=verdict is not Verdict.TIE if len(shares) == 2 else None,
+        unread=unread,
     )
 
 
-def _opinion_of_replies(asked: Sequence[str | None]) -> Opinion:
+def _opinion_of_replies(asked: Sequence[str | None], unreadable: UnreadableVerdict) -> Opinion:
     """From what was written as asked and, if asked, with the pair swapped."""
     verdicts = [Verdict.UNREADABLE if reply is None else parse_verdict(reply) for reply in asked]
+    unread = verdicts.count(Verdict.UNREADABLE)
+    if unreadable is UnreadableVerdict.RESPONSE_2:
+        verdicts = [
+            Verdict.SECOND if said is Verdict.UNREADABLE and reply is not None else said
+            for said, reply in zip(verdicts, asked, strict=True)
+        ]
     verdicts[1:] = [_SWAPPED[verdict] for verdict in verdicts[1:]]
     reply = "\n".join(reply or "" for reply in asked)
     readable = [verdict for verdict in verdicts if verdict is not Verdict.UNREADABLE]
     if not readable:
-        return Opinion(verdict=Verdict.UNREADABLE, reply=reply)
+        return Opinion(verdict=Verdict.UNREADABLE, reply=reply, unread=unread)
     is_split = len(set(readable)) > 1
     return Opinion(
         verdict=Verdict.TIE if is_split else readable[0],
         is_swap_consistent=not is_split if len(readable) == 2 else None,
         reply=reply,
+        unread=unread,
     )
 
 

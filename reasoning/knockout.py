@@ -9,23 +9,27 @@ from reasoning.drafts import Draft, distinct
 from reasoning.judges import Contender, JudgeMode, Opinion, PairwiseJudge
 from reasoning.ledger import Ledger
 from reasoning.records import Question
+from reasoning.search.config import Pairing
 from reasoning.selectors import Selection
 from reasoning.stages import Stage
 from reasoning.trace import Comparison, Verdict
 
 
 class Knockout:
-    """Random pairs from a seed, losers leave, until ``keep`` are left: the published tournament as a bracket.
+    """Random pairs from a seed, losers leave, until ``keep`` are left.
 
-    Of drafts that say the same only the first takes part. N drafts take N - ``keep`` comparisons in
-    about log2(N / ``keep``) rounds; a round is one batch.
+    Of drafts that say the same only the first takes part. N drafts take N - ``keep`` comparisons: as
+    a bracket in about log2(N / ``keep``) rounds, each one batch; as random pairs one after another.
     A tie goes to the one that the mean probability favours, else to the one written first; an
     unreadable verdict to the one written first. With ``check_reasoning``, reasonings are checked
     against their captions once at the start, and a pair of which exactly one failed is not compared.
     """
 
-    def __init__(self, judge: PairwiseJudge, *, check_reasoning: bool = False) -> None:
+    def __init__(
+        self, judge: PairwiseJudge, *, check_reasoning: bool = False, pairing: Pairing = Pairing.BRACKET
+    ) -> None:
         self._judge = judge
+        self._pairing = pairing
         self._check_reasoning = check_reasoning
 
     @property
@@ -41,10 +45,15 @@ class Knockout:
             return Selection(kept=tuple(draft.id for draft in standing))
         checks, ledger = await self._checks(question, stage, standing)
         place = {draft.id: number for number, draft in enumerate(drafts)}
-        random.Random(seed).shuffle(standing)
+        chance = random.Random(seed)
+        chance.shuffle(standing)
         comparisons: list[Comparison] = []
         while len(standing) > keep:
-            games = min(len(standing) // 2, len(standing) - keep)
+            if self._pairing is Pairing.RANDOM_PAIRS:
+                # The winner of the last comparison may be drawn again at once.
+                chance.shuffle(standing)
+            most = 1 if self._pairing is Pairing.RANDOM_PAIRS else len(standing) // 2
+            games = min(most, len(standing) - keep)
             pairs = [(standing[2 * i], standing[2 * i + 1]) for i in range(games)]
             byes = standing[2 * games :]
             opinions, cost = await self._opinions(question, stage, pairs, checks)
@@ -125,6 +134,7 @@ def _comparison(stage: Stage | None, first: Draft, second: Draft, said: Opinion)
         p_first=said.p_first,
         is_swap_consistent=said.is_swap_consistent,
         reply=said.reply,
+        unread=said.unread,
     )
 
 

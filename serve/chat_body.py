@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reasoning.search.config import PromptStyle, ScorerKind, SelectorKind, Strategy
+from reasoning.search.config import (
+    Pairing,
+    PromptStyle,
+    ScorerKind,
+    SelectorKind,
+    Strategy,
+    UnreadableVerdict,
+)
+from reasoning.search.presets import Preset
 
 _WIRE = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 _LENIENT = ConfigDict(frozen=True, extra="ignore")
@@ -77,8 +85,9 @@ class ChatBody(BaseModel):
     seed: int | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
+    preset: Preset | None = None
+    """Ours from here on. The fields that a preset settles lie under those given beside it."""
     strategy: Strategy | None = None
-    """Ours from here on."""
     samples: int | None = Field(default=None, ge=1)
     width: int | None = Field(default=None, ge=1)
     samples_by_stage: tuple[int, ...] | None = None
@@ -90,6 +99,10 @@ class ChatBody(BaseModel):
     token_budget: int | None = Field(default=None, ge=1)
     stop_on_agreement: bool | None = None
     prompt_style: PromptStyle | None = None
+    judge_both_orders: bool | None = None
+    pairing: Pairing | None = None
+    unreadable_verdict: UnreadableVerdict | None = None
+    check_reasoning: bool | None = None
     include_stages: bool = False
     """The four stage texts in ``stagebeam.stages``."""
     include_trace: bool = False

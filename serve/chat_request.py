@@ -16,13 +16,15 @@ from reasoning.errors import ConfigError
 from reasoning.protocols import Sampling
 from reasoning.records import ImageRef, Question, Turn, question_id
 from reasoning.search.config import SearchConfig, Strategy
+from reasoning.search.presets import Preset, preset_fields
 from serve.api_errors import ApiError
 from serve.chat_body import ChatBody, ImagePart, Message, TextPart, split_ignored
 from serve.config import RequestLimits, ServeConfig
 
 _SEARCH_FIELDS = (
     "strategy", "samples", "samples_by_stage", "width_by_stage", "subtrees", "selector", "scorer", "deadline_s",
-    "token_budget", "stop_on_agreement", "prompt_style", "seed",
+    "token_budget", "stop_on_agreement", "prompt_style", "judge_both_orders", "pairing", "unreadable_verdict",
+    "check_reasoning", "seed",
 )  # fmt: skip
 """Fields of a request that are fields of ``SearchConfig``; ``width`` and sampling need a look at others too."""
 
@@ -91,7 +93,14 @@ def _search(body: ChatBody, config: ServeConfig) -> tuple[SearchConfig, list[str
     for field, asked in (("samples", body.samples or 1), ("samples_by_stage", max(body.samples_by_stage or (1,)))):
         if asked > config.limits.samples:
             raise ApiError(f"Field {field!r} is {asked}; at most {config.limits.samples} here.", 422, field)
-    base = config.search
+    base = config.search if body.preset is None else _with_preset(config.search, body.preset)
+    if base.samples > config.limits.samples and body.samples is None:
+        raise ApiError(
+            f"Field 'preset': {body.preset} draws {base.samples} candidates; at most {config.limits.samples} here, "
+            "so give 'samples' too.",
+            422,
+            "preset",
+        )
     given = {name: value for name in _SEARCH_FIELDS if (value := getattr(body, name)) is not None}
     samples = body.samples or base.samples
     width = body.width or min(base.width, samples)
@@ -107,6 +116,11 @@ def _search(body: ChatBody, config: ServeConfig) -> tuple[SearchConfig, list[str
     if search.sampling.temperature == 0 and search.strategy not in (Strategy.DIRECT, Strategy.GREEDY):
         notes.append("temperature 0 makes all candidates alike; leave it out to search")
     return search, notes
+
+
+def _with_preset(search: SearchConfig, preset: Preset) -> SearchConfig:
+    fields = preset_fields(preset)
+    return replace(search, **{**fields, "sampling": replace(search.sampling, **fields["sampling"])})
 
 
 def _clamped_tokens(body: ChatBody, config: ServeConfig, notes: list[str]) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from reasoning.counts import count_verdicts
 from reasoning.ledger import Ledger
 from reasoning.protocols import StopReason
 from reasoning.search.result import SearchResult
@@ -68,6 +69,7 @@ def details(task: ChatTask, result: SearchResult) -> dict[str, Any]:
         name: values[name]
         for name in ("question_id", "strategy", "score", "score_kind", "stop_reasons", "fault", "ended_by", "ledger")
     }
+    shown["counts"] = count_verdicts(result.trace).as_dict()
     shown["notes"] = [*task.notes, *result.trace.notes]
     if task.include_stages:
         shown["stages"] = values["stages"]

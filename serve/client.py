@@ -23,7 +23,8 @@ from reasoning.trace import Trace
 OPTIONS = (
     "strategy", "samples", "width", "samples_by_stage", "width_by_stage", "subtrees", "selector", "scorer",
     "deadline_s", "token_budget", "stop_on_agreement", "seed", "temperature", "top_p", "max_tokens", "prompt_style",
-    "include_stages", "include_trace",
+    "preset", "judge_both_orders", "pairing", "unreadable_verdict", "check_reasoning", "include_stages",
+    "include_trace",
 )  # fmt: skip
 _NATIVE = ("seed", "temperature", "top_p", "max_tokens")
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from cluster.storage import read_json, write_json_atomic
 from reasoning.search.config import SearchConfig
+from reasoning.search.presets import with_preset
 from stagebeam.settings import build_config, load_config
 
 T = TypeVar("T")
@@ -37,8 +38,17 @@ def read_search(model: Path) -> dict[str, Any]:
 
 
 def load_with_search(cls: type[T], file: Path | None, overrides: Sequence[str]) -> T:
-    """As ``load_config``, for a class with ``model`` and ``search``; the model's own search lies under the settings."""
+    """As ``load_config``, for a class with ``model`` and ``search``; the model's own search lies under the settings.
+
+    A preset in the settings lies over the model's search, whose wording and token limits stay.
+    """
     first = load_config(cls, file, overrides)
     model = getattr(first, "model", None)
     search = read_search(Path(model)) if model is not None else {}
-    return load_config(cls, file, overrides, defaults={"search": search}) if search else first
+    if not search:
+        return first
+    return load_config(cls, file, overrides, defaults={"search": search}, resolve=_with_preset_resolved)
+
+
+def _with_preset_resolved(values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "search": with_preset(values["search"])} if "search" in values else values

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,20 +26,31 @@ MISSING_KEY_ERRORS = frozenset({"missing", "missing_keyword_only_argument", "mis
 
 
 def load_config(
-    cls: type[T], file: Path | None, overrides: Sequence[str] = (), *, defaults: Mapping[str, Any] | None = None
+    cls: type[T],
+    file: Path | None,
+    overrides: Sequence[str] = (),
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    resolve: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> T:
     """A ``cls`` from a YAML file, with ``key=value`` overrides laid over it; of two, the later one counts.
 
     ``cls`` is a pydantic model or a dataclass that pydantic can check. Keys in overrides are dotted
-    paths, values are YAML. ``defaults`` lie under the file. Raises ConfigError.
+    paths, values are YAML. ``defaults`` lie under both, once ``resolve`` has worked on these. Raises
+    ConfigError.
     """
-    values = _merged(defaults or {}, read_yaml(file) if file is not None else {})
+    values = read_yaml(file) if file is not None else {}
     origins: dict[tuple[str, ...], str] = {}
     for override in overrides:
         path, value = parse_override(override)
         _put(values, path, value, override)
         origins[path] = f"--set {override}"
-    return build_config(cls, values, source=str(file) if file is not None else "the settings", origins=origins)
+    source = str(file) if file is not None else "the settings"
+    try:
+        values = _merged(defaults or {}, resolve(values))
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from error
+    return build_config(cls, values, source=source, origins=origins)
 
 
 def build_config(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from reasoning.errors import ConfigError
 from reasoning.protocols import Sampling
@@ -65,6 +66,24 @@ class PromptStyle(StrEnum):
     """Judge prompts for models that follow instructions."""
     COMPACT = "compact"
     """The shortest judge prompts, for small models trained on them."""
+
+
+class Pairing(StrEnum):
+    """Who meets whom in a knockout; the seed decides, and N candidates take N - 1 comparisons either way."""
+
+    BRACKET = "bracket"
+    """All stand in random order, neighbours meet, all pairs of a round in one batch: about log2 N rounds."""
+    RANDOM_PAIRS = "random_pairs"
+    """As published: two at random, the winner back among the others, one comparison after another: N - 1 rounds."""
+
+
+class UnreadableVerdict(StrEnum):
+    """What a written verdict that cannot be read counts as. It is counted in the trace in any case."""
+
+    NO_VOTE = "no_vote"
+    """As nothing: the other order decides, else the candidate written first stays."""
+    RESPONSE_2 = "response_2"
+    """As published: as a vote for the response shown second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +152,10 @@ class SearchConfig:
     """Wording of the judge's prompts."""
     judge_both_orders: bool = True
     """Judges: ask each comparison in both orders, a split counts as a tie. False asks one order, as published."""
+    pairing: Pairing = Pairing.BRACKET
+    """Judges: how candidates are paired, see Pairing."""
+    unreadable_verdict: UnreadableVerdict = UnreadableVerdict.NO_VOTE
+    """``judge_text``: what a reply without a readable verdict counts as, see UnreadableVerdict."""
     check_reasoning: bool = False
     """Stage beam with a judge: check each reasoning against its caption first, without the picture, as published."""
     sampling: Sampling = field(default_factory=Sampling)
@@ -163,6 +186,15 @@ class SearchConfig:
                 f"{self.strategy.value} take another selector"
             )
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> dict[str, Any]:
+        """Where pydantic reads a search, a ``preset`` may stand among its fields, see ``with_preset``."""
+        from reasoning.search.presets import with_preset
+
+        # A core schema is a plain dict, so that this package needs no pydantic for it.
+        function = {"type": "no-info", "function": with_preset}
+        return {"type": "function-before", "function": function, "schema": handler(source)}
+
     def stage_size(self, place: int) -> tuple[int, int]:
         """Candidates drawn and kept at the stage with number ``place``, from 0; one is kept at the last."""
         samples = self.samples_by_stage[place] if self.samples_by_stage else self.samples
@@ -184,18 +216,3 @@ class SearchConfig:
                 raise ConfigError(
                     f"SearchConfig.subtrees is {self.subtrees}; {samples} samples cannot be shared out evenly"
                 )
-
-
-def paper_search(samples: int = 4, seed: int = 0) -> SearchConfig:
-    """The published stage-level beam search (arXiv 2411.10440), without its faults.
-
-    Written verdicts, one order, reasonings checked against the caption, temperature 0.6, top_p 0.9.
-    An unreadable verdict still is no vote, and unusable candidates are drawn anew.
-    """
-    return SearchConfig(
-        samples=samples,
-        selector=SelectorKind.JUDGE_TEXT,
-        judge_both_orders=False,
-        check_reasoning=True,
-        seed=seed,
-    )

@@ -25,7 +25,7 @@ def build_selector(config: SearchConfig, judge: Engine | None, rewarder: Rewarde
             return Likeliest()
         case SelectorKind.JUDGE_LOGPROB | SelectorKind.JUDGE_TEXT:
             pairwise = build_judge(config, judge)
-            selector: Selector = Knockout(pairwise, check_reasoning=config.check_reasoning)
+            selector: Selector = Knockout(pairwise, check_reasoning=config.check_reasoning, pairing=config.pairing)
         case SelectorKind.SCORE:
             selector = HighestScore(build_scorer(config, judge, rewarder))
         case SelectorKind.WEIGHTED_VOTE:
@@ -55,4 +55,10 @@ def build_judge(config: SearchConfig, judge: Engine | None) -> PairwiseJudge:
     if judge is None:
         raise ConfigError(f"SearchConfig.selector {config.selector.value!r} needs a judge engine, and none was given")
     mode = JudgeMode.TEXT if config.selector is SelectorKind.JUDGE_TEXT else JudgeMode.LOGPROB
-    return PairwiseJudge(judge, mode=mode, style=config.prompt_style, both_orders=config.judge_both_orders)
+    return PairwiseJudge(
+        judge,
+        mode=mode,
+        style=config.prompt_style,
+        both_orders=config.judge_both_orders,
+        unreadable=config.unreadable_verdict,
+    )

@@ -78,7 +78,7 @@ def test_probabilities_that_are_no_numbers_are_unreadable() -> None:
             ]
 
     [opinion], _ = compare(Broken(), (GOOD, BAD))
-    assert opinion == Opinion(verdict=Verdict.UNREADABLE)
+    assert opinion == Opinion(verdict=Verdict.UNREADABLE, unread=2)
 
 
 def test_one_impossible_option_decides() -> None:

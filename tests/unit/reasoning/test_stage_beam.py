@@ -19,7 +19,8 @@ from reasoning.protocols import (
     StopReason,
 )
 from reasoning.search import run_search
-from reasoning.search.config import SearchConfig, SelectorKind, paper_search
+from reasoning.search.config import SearchConfig, SelectorKind
+from reasoning.search.presets import paper_search
 from reasoning.stages import STAGES, TAGS, Stage, render_stage
 from reasoning.testing import ScriptedEngine, reciting
 
@@ -206,7 +207,8 @@ def test_published_search_checks_reasonings_and_writes_verdicts() -> None:
     result = asyncio.run(run_search(QUESTION, paper_search(4), generator=engine, judge=engine, clock=lambda: 0.0))
     assert result.fault is None
     assert result.score_kind == "wins"
-    assert result.ledger.serial_steps == 4 * (1 + 2) + 1
+    assert result.ledger.serial_steps == 4 * (1 + 3) + 1
+    assert all(met.is_swap_consistent is not None for met in result.trace.comparisons)
     assert result.ledger.judge_tokens > 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from reasoning.records import Turn
-from reasoning.search.config import ScorerKind, SearchConfig, SelectorKind, Strategy
+from reasoning.search.config import Pairing, PromptStyle, ScorerKind, SearchConfig, SelectorKind, Strategy
 from serve.api_errors import ApiError
 from serve.chat_request import ChatTask, parse_chat_request
 from serve.config import RequestLimits, ServeConfig
@@ -182,3 +183,25 @@ def test_image_of_an_allowed_host_is_fetched_without_following_redirects() -> No
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def test_a_preset_settles_the_method_and_leaves_the_services_limits_and_wording() -> None:
+    config = CONFIG.model_copy(update={"search": SearchConfig(samples=4, width=2, prompt_style=PromptStyle.COMPACT)})
+    search = parse(body(preset="paper"), config).search
+    assert (search.selector, search.pairing, search.width) == (SelectorKind.JUDGE_TEXT, Pairing.RANDOM_PAIRS, 1)
+    assert (search.prompt_style, search.check_reasoning) == (PromptStyle.COMPACT, True)
+    assert parse(body(preset="default"), config).search == replace(config.search, width=1)
+
+
+def test_fields_beside_a_preset_lie_over_it() -> None:
+    search = parse(body(preset="paper", samples=2, temperature=1.0, judge_both_orders=False, max_tokens=7)).search
+    assert (search.samples, search.judge_both_orders, search.check_reasoning) == (2, False, True)
+    assert (search.sampling.temperature, search.sampling.top_p, search.sampling.max_new_tokens) == (1.0, 0.9, 7)
+
+
+def test_an_unknown_preset_and_one_beyond_the_limit_are_refused() -> None:
+    assert (refusal(body(preset="papre")).status, refusal(body(preset="papre")).param) == (400, "preset")
+    small = ServeConfig(model=Path("model"), search=SearchConfig(samples=2), limits=RequestLimits(samples=2))
+    error = refusal(body(preset="paper"), small)
+    assert (error.status, error.param) == (422, "preset")
+    assert parse(body(preset="paper", samples=2), small).search.samples == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from rich.console import Console
 
 from cluster.storage import RunFolder
 from pipelines.compare import Table
+from pipelines.score import ScoreConfig
 from reasoning.errors import ConfigError, InputError, OutputMismatchError
-from reasoning.search.config import SearchConfig, Strategy
+from reasoning.protocols import Sampling
+from reasoning.search.config import PromptStyle, SearchConfig, Strategy
+from reasoning.search.presets import paper_search
 from reasoning.stages import Stage
 from serve.config import ServeConfig
 from stagebeam.console import print_table
@@ -22,6 +26,7 @@ from stagebeam.quickstart.evaluating import judge_pairs
 from stagebeam.quickstart.loop import RUN_KIND, STEPS, remove_run
 from stagebeam.quickstart.run import QuickstartRun, StepRecord
 from stagebeam.quickstart.searching import score_config
+from stagebeam.settings import load_config
 
 
 @pytest.fixture
@@ -86,6 +91,25 @@ def test_search_beside_the_model_lies_under_the_settings(tmp_path: Path) -> None
     config = load_with_search(ServeConfig, None, [f"model={tmp_path}", "search.samples=2"])
     assert config.search == SearchConfig(samples=2, seed=7)
     assert read_search(tmp_path / "none") == {}
+
+
+def test_a_preset_lies_between_the_models_search_and_the_settings(tmp_path: Path) -> None:
+    own = SearchConfig(
+        samples=3, seed=7, prompt_style=PromptStyle.COMPACT, sampling=Sampling(temperature=0.9, max_new_tokens=96)
+    )
+    write_search(tmp_path, own)
+    file = tmp_path / "serve.yaml"
+    file.write_text(f"model: {tmp_path}\nsearch:\n  samples: 2\n", encoding="utf-8")
+    found = load_with_search(ServeConfig, file, ["search.preset=paper"]).search
+    paper = replace(paper_search(2, seed=7), prompt_style=PromptStyle.COMPACT, sampling=Sampling(max_new_tokens=96))
+    assert found == paper
+    with pytest.raises(ConfigError, match=r"preset is 'papre'; there are default, paper"):
+        load_with_search(ServeConfig, file, ["search.preset=papre"])
+
+
+def test_every_search_of_a_run_may_have_a_preset(tmp_path: Path) -> None:
+    given = ["input=in", "output=out", "model=m", "searches.a.preset=paper", "searches.a.samples=8"]
+    assert load_config(ScoreConfig, None, given).searches == {"a": paper_search(8)}
 
 
 def test_wide_table_leaves_columns_out_and_says_which() -> None:
