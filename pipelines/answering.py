@@ -19,6 +19,7 @@ from cluster.process import keep_what_is_loaded
 from cluster.storage import Commit, write_commit
 from pipelines.answers import RESULTS, question_columns, table_of
 from pipelines.schemas import open_parquet, question_from_row, write_table
+from reasoning.counts import count_verdicts
 from reasoning.errors import EngineError, ImageError, InputError, StagebeamError
 from reasoning.grading import is_correct
 from reasoning.protocols import Engine
@@ -200,6 +201,7 @@ def result_columns(question: Question, result: SearchResult) -> dict[str, Any]:
         "trace": result.trace.to_json(),
         **result.ledger.as_dict(),
         "computed_tokens": result.ledger.computed_tokens,
+        **count_verdicts(result.trace).as_dict(),
     }
 
 

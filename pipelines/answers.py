@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from cluster.storage import read_commits, read_run
 from pipelines.schemas import open_parquet
+from reasoning.counts import VerdictCounts
 from reasoning.errors import InputError
 from reasoning.ledger import Ledger
 from reasoning.records import AnswerType, Question
@@ -23,6 +24,7 @@ SCORE_KIND = "score"
 RESULTS = "results"
 _STRINGS = pa.list_(pa.string())
 LEDGER_FIELDS: tuple[str, ...] = tuple(Ledger().as_dict())
+COUNT_FIELDS: tuple[str, ...] = tuple(VerdictCounts().as_dict())
 _FLOAT_FIELDS = frozenset({"seconds", "dollars"})
 
 SCHEMA = pa.schema(
@@ -52,6 +54,7 @@ SCHEMA = pa.schema(
         ("trace", pa.string()),
         *((name, pa.float64() if name in _FLOAT_FIELDS else pa.int64()) for name in LEDGER_FIELDS),
         ("computed_tokens", pa.int64()),
+        *((name, pa.int64()) for name in COUNT_FIELDS),
         ("error", pa.string()),
         ("error_type", pa.string()),
     ]

@@ -146,6 +146,17 @@ def outcome_table(evaluation: Evaluation) -> Table:
     return Table(columns=columns, rows=rows, numeric=(False, False, *[True] * 5))
 
 
+def counts_table(evaluation: Evaluation) -> Table:
+    """How comparisons went: totals over the answers, for searches that compared or fell back."""
+    columns = ("model", "search", "comparisons", "unreadable", "swapped", "tied", "fallbacks")
+    rows = tuple(
+        (search.model, search.search, *(f"{number:,}" for number in search.counts.as_dict().values()))
+        for search in evaluation.searches
+        if any(search.counts.as_dict().values())
+    )
+    return Table(columns=columns, rows=rows, numeric=(False, False, *[True] * 5))
+
+
 def family_table(evaluation: Evaluation) -> Table:
     """Accuracy in per cent by family of questions, the family's blind prior in front."""
     priors = {entry.family: entry.accuracy for entry in evaluation.prior.families} if evaluation.prior else {}

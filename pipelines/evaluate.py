@@ -25,6 +25,7 @@ from pipelines.measures import (
 )
 from pipelines.prior import fit_constants, measure_prior
 from pipelines.schemas import read_questions
+from reasoning.counts import VerdictCounts, count_verdicts
 from reasoning.errors import ConfigError
 from reasoning.intervals import mcnemar
 from reasoning.ledger import Ledger
@@ -88,12 +89,17 @@ class SearchTally:
     ledger: Ledger = field(default_factory=Ledger)
     families: dict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
     traces: TraceTally = field(default_factory=TraceTally)
+    counts: VerdictCounts = field(default_factory=VerdictCounts)
 
     def add(self, answer: Answer) -> None:
         self.strategy = self.strategy or answer.strategy
         if answer.error_type is None:
             self.answered += 1
             self.ledger = self.ledger + answer.ledger
+        # From the trace, not from the columns: runs that were written before these have traces too.
+        trace = Trace.from_json(answer.trace) if answer.trace is not None else None
+        if trace is not None:
+            self.counts = self.counts + count_verdicts(trace)
         if answer.question.answer is None:
             self.unknown += 1
             return
@@ -106,8 +112,8 @@ class SearchTally:
             self.format_failures += 1
         elif not is_right:
             self.wrong += 1
-        if answer.trace is not None:
-            self.traces.add(answer.question, Trace.from_json(answer.trace), chosen_right=is_right)
+        if trace is not None:
+            self.traces.add(answer.question, trace, chosen_right=is_right)
 
     def evaluation(self, paired: tuple[PairedTest, ...]) -> SearchEvaluation:
         return SearchEvaluation(
@@ -127,6 +133,7 @@ class SearchTally:
             paired=paired,
             diagnostics=self.traces.diagnostics(),
             judgements=self.traces.judgements(),
+            counts=self.counts,
         )
 
 

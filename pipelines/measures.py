@@ -7,10 +7,11 @@ Values only. How they are computed is said in ``evaluate``, ``diagnostics``, ``p
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
 
+from reasoning.counts import VerdictCounts
 from reasoning.intervals import wilson
 
 
@@ -157,6 +158,8 @@ class SearchEvaluation:
     paired: tuple[PairedTest, ...] = ()
     diagnostics: SearchDiagnostics | None = None
     judgements: tuple[TraceJudgement, ...] = ()
+    counts: VerdictCounts = field(default_factory=VerdictCounts)
+    """How its comparisons went, over all answers."""
 
     @property
     def name(self) -> str:

@@ -114,6 +114,7 @@ def render_report(data: ReportData) -> str:
         tables={
             "results": compare.console_table(evaluation),
             "outcomes": compare.outcome_table(evaluation),
+            "counts": compare.counts_table(evaluation),
             "ledger": compare.ledger_table(evaluation),
             "families": compare.family_table(evaluation),
             "paired": compare.paired_table(evaluation),

@@ -181,6 +181,9 @@ def run_evaluate(file: Path | None, overrides: Sequence[str]) -> None:
         Path(config.output) / "report.html", ReportData(title="stagebeam evaluation", evaluation=evaluation)
     )
     print_table(console, "Results", compare.console_table(evaluation), droppable=("judge", "p", "steps"))
+    verdicts = compare.counts_table(evaluation)
+    if verdicts.rows:
+        print_table(console, "Verdicts", verdicts)
     console.print(f"Report: {report}", markup=False)
 
 
