@@ -47,7 +47,7 @@ def paper_search(samples: int = 4, seed: int = 0) -> SearchConfig:
 
 def preset_fields(preset: Preset) -> dict[str, Any]:
     """The fields of ``SearchConfig`` that ``preset`` settles; of ``sampling`` a mapping of its own such fields."""
-    search = {Preset.DEFAULT: SearchConfig, Preset.PAPER: paper_search}[preset]()
+    search = paper_search() if preset is Preset.PAPER else SearchConfig()
     sampling = {name: getattr(search.sampling, name) for name in _SETTLED_SAMPLING}
     return {**{name: getattr(search, name) for name in _SETTLED}, "sampling": sampling}
 
