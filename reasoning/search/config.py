@@ -87,6 +87,24 @@ class UnreadableVerdict(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScoreSpread:
+    """How a scorer's scores of reasonings lay where a cutoff was fitted."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    scorer: ScorerKind
+    """What gave them."""
+    count: int
+    """How many reasonings."""
+    mean: float
+    std: float
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or not self.std >= 0:
+            raise ConfigError(f"ScoreSpread needs a count of 1 or more and no negative std, got {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Retrace:
     """The sizes of a retracing search. As published: 4, 2, 3; the cutoff belongs to model, scorer and data."""
 
@@ -102,6 +120,8 @@ class Retrace:
     """Reasonings that each give a conclusion; the published code has 3."""
     cutoff: float = 0.5
     """Search ends when the second best reasoning scores more. `stagebeam calibrate` fits it."""
+    expected: ScoreSpread | None = None
+    """The scores that the cutoff was fitted on; runs warn when theirs differ. A ``calibration`` file sets both."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.kept <= self.captions:

@@ -7,7 +7,7 @@ from reasoning.judges import JudgeMode, PairwiseJudge
 from reasoning.knockout import Knockout
 from reasoning.protocols import Engine, Rewarder
 from reasoning.scorers import Likelihood, Rating, Reward, RoundRobin, Scorer
-from reasoning.search.config import ScorerKind, SearchConfig, SelectorKind
+from reasoning.search.config import ScorerKind, SearchConfig, SelectorKind, Strategy
 from reasoning.selectors import HighestScore, Likeliest, MostVotes, Selector, WeightedVote, WithFallback
 
 
@@ -31,6 +31,19 @@ def build_selector(config: SearchConfig, judge: Engine | None, rewarder: Rewarde
         case SelectorKind.WEIGHTED_VOTE:
             selector = WeightedVote(build_scorer(config, judge, rewarder))
     return WithFallback(selector) if config.judge_fallback else selector
+
+
+def needs_rewarder(config: SearchConfig) -> bool:
+    """Whether the search asks a reward model."""
+    match config.strategy:
+        case _ if config.scorer is not ScorerKind.REWARD:
+            return False
+        case Strategy.SWIRES:
+            return True
+        case Strategy.DIRECT | Strategy.GREEDY | Strategy.SELF_CONSISTENCY:
+            return False
+        case _:
+            return config.selector in (SelectorKind.SCORE, SelectorKind.WEIGHTED_VOTE)
 
 
 def build_scorer(config: SearchConfig, judge: Engine | None, rewarder: Rewarder | None = None) -> Scorer:

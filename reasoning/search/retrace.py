@@ -3,15 +3,19 @@
 One summary; then in each round M captions, of which the best N are gone on from, and M reasonings
 in all, which join those of earlier rounds. When the second best reasoning scores above the cutoff,
 or the rounds are over, the best reasonings each give a conclusion, and the best scored answer wins.
+Scores of different scorers cannot be compared: what was written while the scorer was lost ranks by
+likelihood among itself, behind all that was scored.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from reasoning.scorers import Scorer
+from reasoning.errors import EngineError
+from reasoning.ledger import Ledger
+from reasoning.scorers import Likelihood, Scorer, Scores
 from reasoning.search.beam import answer_of, finish, none_left
 from reasoning.search.notebook import Notebook
 from reasoning.search.paths import Failure, Path, draw_stage, spread, without_doubles
@@ -31,7 +35,7 @@ async def answer_by_retracing(book: Notebook, scorer: Scorer) -> SearchResult:
         return none_left(book, failures)
     [summary] = written
     book.keep(summary.id)
-    pool: dict[Path, float] = {}
+    pool = _Ranking()
     best_caption: Path | None = None
     failures = []
     for turn in range(sizes.rounds):
@@ -43,33 +47,52 @@ async def answer_by_retracing(book: Notebook, scorer: Scorer) -> SearchResult:
             best_caption = best_caption or captions[0]
             reasonings, found = await _reasonings(book, scorer, captions, turn)
             failures += found
-            pool |= reasonings
-        if _is_good_enough(list(pool.values()), sizes.cutoff):
+            pool.add(reasonings)
+        if _is_good_enough(list(pool.scored.values()), sizes.cutoff):
             break
-    if not pool:
+    ranked = pool.ranked()
+    if not ranked:
         return none_left(book, failures) if failures else await finish(book, best_caption or summary, 1)
-    ranked = sorted(pool, key=lambda path: -pool[path])
     return await _conclude(book, scorer, ranked)
+
+
+@dataclass
+class _Ranking:
+    """Paths with their scores, and those that only likelihood could be asked about."""
+
+    scored: dict[Path, float] = field(default_factory=dict)
+    unscored: dict[Path, float] = field(default_factory=dict)
+
+    def add(self, other: _Ranking) -> None:
+        self.scored |= other.scored
+        self.unscored |= other.unscored
+
+    def ranked(self) -> list[Path]:
+        """Best first; ties keep writing order."""
+        return [
+            *sorted(self.scored, key=lambda path: -self.scored[path]),
+            *sorted(self.unscored, key=lambda path: -self.unscored[path]),
+        ]
 
 
 async def _captions(book: Notebook, scorer: Scorer, summary: Path, turn: int) -> tuple[list[Path], list[Failure]]:
     sizes = book.config.retrace
     slots = spread([summary], sizes.captions, first=turn * sizes.captions)
     written, failures = await draw_stage(book, Stage.CAPTION, slots)
-    scores = await _scores(book, scorer, Stage.CAPTION, without_doubles(written))
-    return sorted(scores, key=lambda path: -scores[path])[: sizes.kept], failures
+    ranking = await _rank(book, scorer, Stage.CAPTION, without_doubles(written))
+    return ranking.ranked()[: sizes.kept], failures
 
 
 async def _reasonings(
     book: Notebook, scorer: Scorer, captions: Sequence[Path], turn: int
-) -> tuple[dict[Path, float], list[Failure]]:
+) -> tuple[_Ranking, list[Failure]]:
     for caption in captions:
         book.keep(caption.id)
     sizes = book.config.retrace
     written, failures = await draw_stage(
         book, Stage.REASONING, spread(captions, sizes.captions, first=turn * sizes.captions)
     )
-    return await _scores(book, scorer, Stage.REASONING, without_doubles(written)), failures
+    return await _rank(book, scorer, Stage.REASONING, without_doubles(written)), failures
 
 
 async def _conclude(book: Notebook, scorer: Scorer, ranked: Sequence[Path]) -> SearchResult:
@@ -82,23 +105,39 @@ async def _conclude(book: Notebook, scorer: Scorer, ranked: Sequence[Path]) -> S
     )
     if not written:
         return none_left(book, failures)
-    scores = {written[0]: 0.0}
+    best = written[0]
     if len(written) > 1:
-        scores = await _scores(book, scorer, None, written)
-    best = max(scores, key=lambda path: scores[path])
+        best = (await _rank(book, scorer, None, written)).ranked()[0]
     book.keep(best.id)
     return answer_of(book, best, scorer.kind)
 
 
-async def _scores(book: Notebook, scorer: Scorer, stage: Stage | None, paths: Sequence[Path]) -> dict[Path, float]:
-    """The paths with their scores, which are written down; one that got none ranks lowest."""
+async def _rank(book: Notebook, scorer: Scorer, stage: Stage | None, paths: Sequence[Path]) -> _Ranking:
+    """The paths with their scores, which are written down; one that got none ranks lowest.
+
+    When the scorer is lost, and with ``judge_fallback``, likelihood ranks them; the trace says so and
+    holds no score. Raises EngineError without it.
+    """
     drafts = [path.whole(book.question) if stage is None else path.draft(stage) for path in paths]
     begun = book.elapsed()
-    scores, cost = await scorer.score(book.question, stage, drafts)
+    try:
+        scores, cost = await scorer.score(book.question, stage, drafts)
+    except EngineError as error:
+        if not book.config.judge_fallback:
+            raise
+        scores, _ = await Likelihood().score(book.question, stage, drafts)
+        said = stage.lower() if stage else "answer"
+        book.notes.append(f"{said}: the scorer was lost ({error}); took the likeliest instead")
+        book.log(StepKind.SELECT, stage, begun, Ledger.of_step())
+        return _Ranking(unscored=_numbers(paths, scores))
     book.ledger += cost
     book.log(StepKind.SELECT, stage, begun, cost)
     for path, score in zip(paths, scores, strict=True):
         book.candidates[path.id] = replace(book.candidates[path.id], score=score)
+    return _Ranking(scored=_numbers(paths, scores))
+
+
+def _numbers(paths: Sequence[Path], scores: Scores) -> dict[Path, float]:
     return {path: -math.inf if score is None else score for path, score in zip(paths, scores, strict=True)}
 
 
