@@ -18,11 +18,15 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor
 
+from actors.processors import processor_of_parts
 from reasoning.errors import EngineError
 from reasoning.records import Turn
 
 IGNORED_LABEL = -100
 """Positions with this label carry no loss."""
+_IMAGE_TOKENS = ("image_token", "fake_image_token", "global_image_tag", "global_image_token")
+_TEXT_FACTS = ("num_tiles", "rows", "cols")
+"""What image processors tell of an image that only the text depends on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,17 +37,30 @@ class TrainingExample:
     labels: list[int]
     """``IGNORED_LABEL`` up to the response; the response's tokens and the end-of-turn token after it."""
     image_inputs: dict[str, torch.Tensor]
-    """For Mllama ``pixel_values`` [1, tiles, 3, height, width], ``aspect_ratio_ids`` [1],
-    ``aspect_ratio_mask`` [1, tiles] and ``cross_attention_mask`` [tokens, 1, tiles]; empty without an image."""
+    """What the model takes beside text, joined with other examples along the first dimension; empty
+    without an image. For Mllama ``pixel_values`` [1, 1, tiles, 3, height, width], ``aspect_ratio_ids``
+    [1, 1], ``aspect_ratio_mask`` [1, 1, tiles] and ``cross_attention_mask`` [1, tokens, 1, tiles]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageLayout:
+    """How one image stands among the text tokens."""
+
+    ids: tuple[int, ...]
+    """What takes the place of the image token that the chat template writes."""
+    grid: tuple[int, int, int] = (1, 1, 1)
+    """Qwen: patches in time, height and width."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFacts:
-    """What the processor makes of one image; every tensor begins with a batch dimension of 1."""
+    """What the processor makes of one image."""
 
     tensors: dict[str, torch.Tensor]
+    """The vision part's input; images are joined along the first dimension."""
     tiles: tuple[int, ...]
-    """1 for each tile in use, 0 for padding."""
+    """Mllama: 1 for each tile in use, 0 for padding. Others: empty."""
+    layout: ImageLayout
 
 
 def load_processor(model_dir: Path | str) -> Any:
@@ -52,7 +69,7 @@ def load_processor(model_dir: Path | str) -> Any:
     Raises EngineError when the folder holds none, or one without chat template.
     """
     try:
-        processor = AutoProcessor.from_pretrained(model_dir, backend="pil")
+        processor = processor_of_parts(model_dir) or AutoProcessor.from_pretrained(model_dir, backend="pil")
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise EngineError(f"cannot load the processor of {model_dir}: {error}") from error
     if getattr(processor, "chat_template", None) is None:
@@ -91,6 +108,8 @@ class _Facts:
 def _facts(processor: Any) -> _Facts:
     tokenizer = processor.tokenizer
     added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    # LLaVA's and Idefics' image tokens are not special in every tokenizer that was published.
+    added |= {str(t) for t in (getattr(processor, name, None) for name in _IMAGE_TOKENS) if t}
     specials = sorted((t for t in added | set(tokenizer.all_special_tokens) if len(t) > 1), key=len, reverse=True)
     control = re.compile("|".join(map(re.escape, specials))) if specials else None
     if tokenizer.eos_token_id is None:
@@ -129,23 +148,52 @@ def _ids(processor: Any, text: str) -> list[int]:
 
 
 def encode(
-    processor: Any, prompt: str, *, prefix: str = "", history: Sequence[Turn] = (), has_image: bool = False
+    processor: Any,
+    prompt: str,
+    *,
+    prefix: str = "",
+    history: Sequence[Turn] = (),
+    has_image: bool = False,
+    layout: ImageLayout | None = None,
 ) -> list[int]:
     """Token ids of the conversation with the assistant's turn begun by ``prefix``.
 
     ``prefix`` is encoded together with what stands before it: the ids are those of the whole text.
+    With a ``layout`` the image token is replaced by its ids, as the processor does with its text:
+    control tokens part what stands around them, so both give the same ids.
     """
     opening = _opening(processor, prompt, tuple(history), has_image)
-    return _ids(processor, opening + defuse(processor, prefix))
+    ids = _ids(processor, opening + defuse(processor, prefix))
+    return ids if layout is None else _with_image(processor, ids, layout)
+
+
+def _with_image(processor: Any, ids: list[int], layout: ImageLayout) -> list[int]:
+    token = image_token_id(processor)
+    if token is None or token not in ids:
+        raise EngineError("the chat template writes no image token for an image")
+    start = ids.index(token)
+    return [*ids[:start], *layout.ids, *ids[start + 1 :]]
 
 
 def image_facts(processor: Any, image: Image.Image) -> ImageFacts:
-    """The tensors the vision part of the model takes for one RGB image."""
-    made = processor.image_processor(images=[[image]], return_tensors="pt")
-    tensors = {name: value for name, value in made.items() if isinstance(value, torch.Tensor) and name != "num_tiles"}
+    """The tensors the vision part of the model takes for one RGB image, and how it stands in the text."""
+    # Idefics3 and SmolVLM write into the text how an image was cut.
+    wishes = {"return_row_col_info": True} if hasattr(processor.image_processor, "return_row_col_info") else {}
+    made = processor.image_processor(images=[[image]], return_tensors="pt", **wishes)
+    text = processor.replace_image_token(made, 0)
+    ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+    grid = made["image_grid_thw"][0].tolist() if "image_grid_thw" in made else (1, 1, 1)
+    tensors = {
+        name: value for name, value in made.items() if isinstance(value, torch.Tensor) and name not in _TEXT_FACTS
+    }
     mask = tensors.get("aspect_ratio_mask")
     tiles = tuple(int(v) for v in mask.flatten().tolist()) if mask is not None else ()
-    return ImageFacts(tensors=tensors, tiles=tiles)
+    return ImageFacts(tensors=tensors, tiles=tiles, layout=ImageLayout(ids=tuple(ids), grid=tuple(grid)))
+
+
+def is_expanded(processor: Any) -> bool:
+    """Whether the tokens that stand for an image depend on the image, so that it is read before encoding."""
+    return "aspect_ratio_mask" not in processor.image_processor.model_input_names
 
 
 def image_token_id(processor: Any) -> int | None:
@@ -179,9 +227,9 @@ def encode_training(
     inputs: dict[str, torch.Tensor] = {}
     if image is not None:
         found = image_facts(processor, image)
-        inputs = {name: value[0] for name, value in found.tensors.items()}
+        inputs = dict(found.tensors)
         if found.tiles:
-            inputs["cross_attention_mask"] = cross_attention_mask(processor, whole, found.tiles)
+            inputs["cross_attention_mask"] = cross_attention_mask(processor, whole, found.tiles)[None]
     labels = [IGNORED_LABEL] * start + whole[start:]
     return TrainingExample(input_ids=whole, labels=labels, image_inputs=inputs)
 

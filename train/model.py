@@ -92,7 +92,7 @@ def _encode(processor: Any, row: Mapping[str, Any], image: Image.Image | None) -
     example = encode_training(processor, row["prompt"], (), row["response"], image)
     ids = torch.tensor([example.input_ids])
     encoded = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.tensor([example.labels])}
-    return {**encoded, **{name: tensor.unsqueeze(0) for name, tensor in example.image_inputs.items()}}
+    return {**encoded, **example.image_inputs}
 
 
 def _image(row: Mapping[str, Any]) -> Image.Image | None:

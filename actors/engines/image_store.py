@@ -7,15 +7,28 @@ from dataclasses import dataclass
 
 import torch
 
+from actors.engines.prefix_tree import Ids
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedImage:
     """What a model keeps of an image once it has looked at it."""
 
     state: torch.Tensor
-    """Mllama: keys and values of the cross-attention layers, [layers, 2, heads, positions, head_size]."""
+    """Mllama: keys and values of the cross-attention layers, [layers, 2, heads, positions, head_size].
+    Others: what stands at the image's tokens, and what deeper layers add there, [1 + layers, tokens, size]."""
     tiles: tuple[int, ...]
-    """1 for each tile in use, 0 for padding."""
+    """Mllama: 1 for each tile in use, 0 for padding. Others: empty."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpan:
+    """Where a prompt's image stands in it."""
+
+    columns: Ids
+    """The image's tokens, ascending; empty for a prompt without image. Mllama has one."""
+    grid: tuple[int, int, int] = (1, 1, 1)
+    """Qwen: patches in time, height and width."""
 
 
 class ImageStore:

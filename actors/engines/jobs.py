@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from actors.engines.image_store import ImageSpan
 from actors.engines.prefix_tree import Ids
 from actors.engines.sampling import Uniforms
 from reasoning.ledger import Usage
@@ -20,6 +21,7 @@ from reasoning.protocols import (
 )
 from reasoning.records import ImageRef
 
+NO_SPAN = ImageSpan(columns=np.empty(0, dtype=np.int64))
 NO_IMAGE = ""
 """The image key of requests without image."""
 
@@ -32,8 +34,7 @@ class Job:
     ids: Ids
     option_ids: tuple[int, ...] = ()
     """For a choice: the token that stands for each option."""
-    image_start: int = 0
-    """Column of the image token, 0 without image."""
+    span: ImageSpan = NO_SPAN
     future: Future[ContinuationReply | ChoiceReply] = field(default_factory=Future)
     cached_tokens: int = 0
     image_encodes: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ from reasoning.protocols import Continuation, ContinuationRequest, StopReason
 class RunningRows:
     """Row ``i`` of the buffers belongs to ``rows[i]``; there are no holes between steps."""
 
-    def __init__(self, family: Family, stops: StopTexts, eos_ids: frozenset[int], tree: PrefixTree) -> None:
+    def __init__(self, family: Family[Any], stops: StopTexts, eos_ids: frozenset[int], tree: PrefixTree) -> None:
         self._family = family
         self._stops = stops
         self._eos_ids = eos_ids

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any, Self, cast
 
 import numpy as np
@@ -17,16 +18,17 @@ import torch
 from transformers import AutoModelForImageTextToText
 from transformers.utils import logging as transformers_logging
 
-from actors.chat import ImageFacts, common_length, encode, image_facts, image_token_id, load_processor
+from actors.chat import ImageLayout, common_length, encode, image_token_id, is_expanded, load_processor
 from actors.engines.config import TransformersEngineConfig
 from actors.engines.families import build_family
-from actors.engines.jobs import Job
+from actors.engines.image_reader import ImageReader
+from actors.engines.image_store import ImageSpan
+from actors.engines.jobs import NO_SPAN, Job
 from actors.engines.stops import StopTexts
-from actors.engines.worker import Worker
-from actors.images import load_image
+from actors.engines.worker import CachedBytes, Worker
 from reasoning.errors import EngineError, InputError
 from reasoning.protocols import ChoiceReply, ChoiceRequest, ContinuationReply, ContinuationRequest
-from reasoning.records import ImageRef, Turn
+from reasoning.records import ImageRef
 
 __all__ = ["TransformersEngine", "TransformersEngineConfig"]
 
@@ -43,11 +45,13 @@ class TransformersEngine:
         family = build_family(model)
         self._context = family.context
         self._image_token = image_token_id(self._processor)
+        self._is_expanded = is_expanded(self._processor)
+        self._reader = ImageReader(self._processor, max_pixels=config.max_pixels, threads=config.threads)
         self._worker = Worker(
             family,
             stops=StopTexts(self._processor.tokenizer, family.vocabulary),
             eos_ids=_eos_ids(model, self._processor.tokenizer),
-            read_image=_ImageReader(self._processor, config.max_pixels),
+            read_image=self._reader.fetch,
             threads=config.threads,
             max_rows=config.max_rows,
             max_prefill_tokens=config.max_prefill_tokens,
@@ -55,12 +59,17 @@ class TransformersEngine:
             image_cache_bytes=config.image_cache_bytes,
         )
         # Also ends the thread at exit: a step must not run into the interpreter's end.
-        self._finalizer = weakref.finalize(self, self._worker.stop)
+        self._finalizer = weakref.finalize(self, _close, self._worker, self._reader)
 
     @property
     def running_rows(self) -> int:
         """Continuations in generation right now."""
         return self._worker.running_rows
+
+    @property
+    def cached_bytes(self) -> CachedBytes:
+        """What the prefix and image caches hold right now."""
+        return self._worker.cached_bytes
 
     async def generate(self, requests: Sequence[ContinuationRequest]) -> list[ContinuationReply]:
         """Replies in the order of the requests.
@@ -68,7 +77,8 @@ class TransformersEngine:
         Raises ImageError when an image cannot be used, InputError when a prompt leaves no room in the
         context, EngineError when the engine is closed or fails. Cancelling frees the rows.
         """
-        jobs = [self._continuation_job(request) for request in requests]
+        layouts = await self._layouts(requests)
+        jobs = [self._continuation_job(request, layout) for request, layout in zip(requests, layouts, strict=True)]
         return cast(list[ContinuationReply], await self._finished(jobs))
 
     async def choose(self, requests: Sequence[ChoiceRequest]) -> list[ChoiceReply]:
@@ -77,18 +87,37 @@ class TransformersEngine:
         Prefix and option are encoded together: the token scored is the first in which the options
         differ, after the tokens that all of them share.
         """
-        jobs = [self._choice_job(request) for request in requests]
+        layouts = await self._layouts(requests)
+        jobs = [self._choice_job(request, layout) for request, layout in zip(requests, layouts, strict=True)]
         return cast(list[ChoiceReply], await self._finished(jobs))
 
     def close(self) -> None:
         """End the worker; unfinished requests fail with EngineError."""
         self._finalizer()
 
+    async def aclose(self) -> None:
+        """As ``close``, without keeping the event loop waiting."""
+        await asyncio.to_thread(self.close)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    async def _layouts(self, requests: Sequence[ContinuationRequest | ChoiceRequest]) -> list[ImageLayout | None]:
+        """How each request's image stands in its text; None where encoding does not need to know."""
+        if not self._is_expanded:
+            return [None] * len(requests)
+        # All are asked for before the first is awaited: they are read side by side.
+        asked = [None if request.image is None else self._ask(request.image) for request in requests]
+        return [None if one is None else await _shared(one) for one in asked]
+
+    def _ask(self, image: ImageRef) -> Future[ImageLayout]:
+        try:
+            return self._reader.layout(image)
+        except RuntimeError as error:
+            raise EngineError("the engine was closed") from error
 
     async def _finished(self, jobs: list[Job]) -> list[ContinuationReply | ChoiceReply]:
         self._worker.submit(jobs)
@@ -99,44 +128,61 @@ class TransformersEngine:
             for job in jobs:
                 job.future.cancel()
 
-    def _continuation_job(self, request: ContinuationRequest) -> Job:
+    def _continuation_job(self, request: ContinuationRequest, layout: ImageLayout | None) -> Job:
         if not request.seeds:
             raise InputError("ContinuationRequest.seeds is empty; give one seed for each continuation")
-        ids = self._encode(request.prompt, request.prefix, request.history, request.image)
-        return self._job(request, ids, ())
+        return self._job(request, self._encode(request, request.prefix, layout), (), layout)
 
-    def _choice_job(self, request: ChoiceRequest) -> Job:
+    def _choice_job(self, request: ChoiceRequest, layout: ImageLayout | None) -> Job:
         if not request.options:
             raise InputError("ChoiceRequest.options is empty; give the words to choose from")
         # One option alone is set against the bare prefix.
         endings = request.options if len(request.options) > 1 else (*request.options, "")
-        whole = [self._encode(request.prompt, request.prefix + e, request.history, request.image) for e in endings]
+        whole = [self._encode(request, request.prefix + ending, layout) for ending in endings]
         shared = min(common_length(whole[0], other) for other in whole[1:])
         whole = whole[: len(request.options)]
         firsts = tuple(ids[shared] if shared < len(ids) else -1 for ids in whole)
         if -1 in firsts or len(set(firsts)) < len(firsts):
             raise InputError(f"ChoiceRequest.options {request.options} do not each begin with a different token")
-        return self._job(request, whole[0][:shared], firsts)
+        return self._job(request, whole[0][:shared], firsts, layout)
 
-    def _encode(self, prompt: str, prefix: str, history: tuple[Turn, ...], image: ImageRef | None) -> list[int]:
-        return encode(self._processor, prompt, prefix=prefix, history=history, has_image=image is not None)
+    def _encode(
+        self, request: ContinuationRequest | ChoiceRequest, prefix: str, layout: ImageLayout | None
+    ) -> list[int]:
+        return encode(
+            self._processor,
+            request.prompt,
+            prefix=prefix,
+            history=request.history,
+            has_image=request.image is not None,
+            layout=layout,
+        )
 
-    def _job(self, request: ContinuationRequest | ChoiceRequest, ids: list[int], option_ids: tuple[int, ...]) -> Job:
+    def _job(
+        self,
+        request: ContinuationRequest | ChoiceRequest,
+        ids: list[int],
+        option_ids: tuple[int, ...],
+        layout: ImageLayout | None,
+    ) -> Job:
         if len(ids) >= self._context:
             raise InputError(f"the prompt has {len(ids)} tokens, the model's context {self._context}: no room is left")
-        start = ids.index(self._image_token) if request.image is not None and self._image_token is not None else 0
-        return Job(request=request, ids=np.asarray(ids, dtype=np.int64), option_ids=option_ids, image_start=start)
+        array = np.asarray(ids, dtype=np.int64)
+        span = NO_SPAN
+        if request.image is not None and self._image_token is not None:
+            columns = np.flatnonzero(array == self._image_token)
+            span = ImageSpan(columns=columns, grid=layout.grid if layout is not None else (1, 1, 1))
+        return Job(request=request, ids=array, option_ids=option_ids, span=span)
 
 
-class _ImageReader:
-    """From an image reference to the vision part's input."""
+async def _shared(future: Future[ImageLayout]) -> ImageLayout:
+    """Its result; shielded, because others may wait for the same image when this caller goes."""
+    return await asyncio.shield(asyncio.wrap_future(future))
 
-    def __init__(self, processor: Any, max_pixels: int) -> None:
-        self._processor = processor
-        self._max_pixels = max_pixels
 
-    def __call__(self, ref: ImageRef) -> ImageFacts:
-        return image_facts(self._processor, load_image(ref, max_pixels=self._max_pixels))
+def _close(worker: Worker, reader: ImageReader) -> None:
+    worker.stop()
+    reader.close()
 
 
 def _load_model(config: TransformersEngineConfig) -> Any:

@@ -10,6 +10,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
@@ -27,12 +28,21 @@ from reasoning.protocols import ChoiceReply, ContinuationRequest
 from reasoning.records import ImageRef
 
 
+class CachedBytes(NamedTuple):
+    """What is kept for requests that may come."""
+
+    prefixes: int
+    """Keys and values of prefixes."""
+    images: int
+    """Encoded images."""
+
+
 class Worker:
     """Runs until ``stop``; jobs may be submitted from any thread."""
 
     def __init__(
         self,
-        family: Family,
+        family: Family[Any],
         *,
         stops: StopTexts,
         eos_ids: frozenset[int],
@@ -48,9 +58,9 @@ class Worker:
         self._threads = threads
         self._max_rows = max_rows
         self._max_prefill_tokens = max_prefill_tokens
-        tree = PrefixTree(prefix_cache_bytes)
-        self._prefill = Prefill(family, tree, ImageStore(image_cache_bytes), read_image)
-        self._running = RunningRows(family, stops, eos_ids, tree)
+        self._tree, self._store = PrefixTree(prefix_cache_bytes), ImageStore(image_cache_bytes)
+        self._prefill = Prefill(family, self._tree, self._store, read_image)
+        self._running = RunningRows(family, stops, eos_ids, self._tree)
         self._inbox: queue.SimpleQueue[Sequence[Job] | None] = queue.SimpleQueue()
         self._waiting: deque[Job] = deque()
         self._gate = threading.Lock()
@@ -62,6 +72,11 @@ class Worker:
     def running_rows(self) -> int:
         """Rows in generation right now, for metrics and tests."""
         return len(self._running.rows)
+
+    @property
+    def cached_bytes(self) -> CachedBytes:
+        """What the caches hold right now."""
+        return CachedBytes(prefixes=self._tree.bytes, images=self._store.bytes)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue jobs that belong together; raises EngineError after ``stop``."""

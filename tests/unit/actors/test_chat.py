@@ -74,7 +74,7 @@ def test_training_tensors_equal_the_processors(processor: Any) -> None:
     made = processor(images=image, text=text, add_special_tokens=False, return_tensors="pt")
     assert made["input_ids"][0].tolist() == example.input_ids
     for name, value in example.image_inputs.items():
-        assert value.tolist() == made[name][0].tolist(), name
+        assert value.tolist() == made[name].tolist(), name
 
 
 def test_training_without_image_has_no_image_inputs(processor: Any) -> None:
