@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from actors.engines.config import TransformersEngineConfig
+from actors.rewards.build import build_rewarder
+from actors.rewards.config import RewardConfig
 from cluster.process import keep_what_is_loaded
 from cluster.storage import Commit, write_commit
 from pipelines.answers import RESULTS, question_columns, table_of
 from pipelines.schemas import open_parquet, question_from_row, write_table
+from reasoning.calibration import Moments, first_round_scores, watches_drift
 from reasoning.counts import count_verdicts
 from reasoning.errors import EngineError, ImageError, InputError, StagebeamError
 from reasoning.grading import is_correct
-from reasoning.protocols import Engine
+from reasoning.protocols import Engine, Rewarder
 from reasoning.records import ImageRef, Question
 from reasoning.search.config import SearchConfig
 from reasoning.search.result import SearchResult
@@ -53,7 +56,10 @@ class SearchImage(ImageRef):
         return hashlib.sha256(f"{super().key}\x1f{self.search}".encode()).hexdigest()[:32]
 
 
-COUNTS = ("rows", "graded", "correct", "errors")
+_MOMENTS = {"scored": "count", "scores_micro": "micro", "squares_micro": "micro_squares"}
+"""Counts of a shard to fields of ``Moments``: scores of retracing searches' first rounds."""
+COUNTS = ("rows", "graded", "correct", "errors", *_MOMENTS)
+_SCORES = "first_round_scores"
 _INPUT_ERRORS = frozenset({InputError.__name__, ImageError.__name__})
 
 
@@ -81,6 +87,8 @@ class AnswerShards:
         self,
         *,
         engine: TransformersEngineConfig,
+        judge: TransformersEngineConfig | None,
+        reward: RewardConfig | None,
         searches: Mapping[str, SearchConfig],
         in_flight: int,
         output: str,
@@ -88,8 +96,14 @@ class AnswerShards:
         build_engine: EngineBuilder,
     ) -> None:
         self._engine: Engine | StagebeamError
+        self._judge: Engine | None = None
+        self._rewarder: Rewarder | None = None
         try:
             self._engine = build_engine(engine)
+            if judge is not None:
+                self._judge = build_engine(judge)
+            if reward is not None:
+                self._rewarder = build_rewarder(reward, threads=engine.threads)
         except StagebeamError as error:
             # Raised here it would reach the driver as a dead actor; kept, it is the first shard's answer.
             self._engine = error
@@ -141,10 +155,12 @@ class AnswerShards:
                     for_search(question, search),
                     config,
                     generator=engine,
-                    judge=engine,
+                    judge=self._judge or engine,
+                    rewarder=self._rewarder,
                     clock=time.monotonic,
                 )
-                return known | result_columns(question, result)
+                scores = first_round_scores(result.trace, config) if watches_drift(config) else []
+                return known | result_columns(question, result) | {_SCORES: scores}
             except Exception as error:  # noqa: BLE001  whatever one question ends in must not cost the others
                 return known | {"error": str(error), "error_type": type(error).__name__}
 
@@ -207,12 +223,19 @@ def result_columns(question: Question, result: SearchResult) -> dict[str, Any]:
 
 def counts_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """What a shard adds to the run's totals."""
+    moments = sum((Moments.of(row.get(_SCORES) or ()) for row in rows), Moments())
     return {
         "rows": len(rows),
         "graded": sum(row.get("is_correct") is not None for row in rows),
         "correct": sum(row.get("is_correct") is True for row in rows),
         "errors": sum(row.get("error_type") is not None for row in rows),
+        **{name: getattr(moments, field) for name, field in _MOMENTS.items()},
     }
+
+
+def moments_of(counts: Mapping[str, int]) -> Moments:
+    """The scores that a shard's counts tell of; none for shards of older runs."""
+    return Moments(**{field: counts.get(name, 0) for name, field in _MOMENTS.items()})
 
 
 def _raise_if_all_failed(shard: Shard, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -9,82 +9,28 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from actors.engines.config import TransformersEngineConfig
+from actors.rewards.calibration import Calibration, calibrated, differences, read_calibration
 from cluster.connect import ray_session, require_cpus
+from cluster.logs import get_logger
 from cluster.storage import RunFolder
-from pipelines.answering import COUNTS, AnswerShards, EngineBuilder, Shard, build_transformers_engine
+from pipelines.answering import COUNTS, AnswerShards, EngineBuilder, Shard, build_transformers_engine, moments_of
 from pipelines.answers import RESULTS, SCORE_KIND
+from pipelines.fingerprints import models_of
 from pipelines.schemas import open_parquet, parquet_files
+from pipelines.score_config import ScoreConfig
+from reasoning.calibration import Moments, drift, watches_drift
 from reasoning.errors import ConfigError, EngineError, InputError, OutputMismatchError, StagebeamError
-from reasoning.search.config import SearchConfig
 
-_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-# Two shards a actor: the second fills the engine's batch while the first one's last questions end.
+# Two shards an actor: the second fills the engine's batch while the first one's last questions end.
 _SHARDS_IN_FLIGHT = 2
 _MOST_BLOCKS = 2000
-_FINGERPRINT_BYTES = 2**20
-
-
-class ScoreConfig(BaseModel):
-    """What is answered, by which model, in which ways and with how many actors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    input: str
-    """Question Parquet: a folder or one file."""
-    output: str
-    """Run folder: ``results/<search>/part-*.parquet``, ``run.json`` and the markers."""
-    model: str
-    """Folder of the model that answers and judges."""
-    searches: dict[str, SearchConfig]
-    """Name to search; the name is its folder's and its row's in every table."""
-    actors: int = Field(default=1, ge=1)
-    """Model replicas."""
-    cpus_per_actor: float = Field(default=1.0, ge=0)
-    """Logical CPUs one replica holds."""
-    gpus_per_actor: float = Field(default=0.0, ge=0)
-    """GPUs one replica holds; above 0 the model is loaded onto the GPU."""
-    threads: int = Field(default=1, ge=1)
-    """Threads a replica computes with."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Floating-point type of the model's weights."""
-    in_flight: int = Field(default=32, ge=1)
-    """Questions one replica works on at the same time; they share its batches."""
-    shard_questions: int = Field(default=64, ge=1)
-    """Questions a shard: what is committed together, and at most lost by an interruption."""
-    limit: int | None = Field(default=None, ge=1)
-    """Only the first so many questions."""
-
-    @property
-    def engine(self) -> TransformersEngineConfig:
-        """What each replica loads."""
-        return TransformersEngineConfig(
-            model=self.model,
-            device="cuda" if self.gpus_per_actor > 0 else "cpu",
-            dtype=self.dtype,
-            threads=self.threads,
-        )
-
-    @model_validator(mode="after")
-    def _check(self) -> ScoreConfig:
-        if not self.searches:
-            raise ConfigError("ScoreConfig.searches is empty; name at least one search")
-        for name in self.searches:
-            if not _FOLDER_NAME.fullmatch(name):
-                raise ConfigError(
-                    f"ScoreConfig.searches: {name!r} cannot name a folder; take letters, digits, '.', '_', '-'"
-                )
-        return self
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +62,8 @@ class ScoreSummary:
     resumed_answers: int
     """Answers that were there before this run."""
     seconds: float
+    warnings: tuple[str, ...] = ()
+    """What the answers are to be read with care for, such as scores that have drifted from the calibration's."""
 
 
 def run_scoring(
@@ -132,6 +80,10 @@ def run_scoring(
     be loaded or fails at every question of a shard.
     """
     started = time.monotonic()
+    calibration = None if config.calibration is None else read_calibration(config.calibration)
+    if calibration is not None and config.calibration is not None:
+        searches = calibrated(config.searches, calibration, source=config.calibration)
+        config = config.model_copy(update={"searches": searches})
     files, ids = read_ids(Path(config.input), config.limit)
     shards = plan_shards(config, files, ids)
     run = RunFolder(Path(config.output), kind=SCORE_KIND, identity=identity_of(config, ids))
@@ -150,6 +102,9 @@ def run_scoring(
             tally.add(search, counts)
             if on_progress is not None:
                 on_progress(tally.progress(search))
+    warnings = _warnings(config, calibration, tally.moments)
+    for warning in warnings:
+        _log.warning("scores_drifted", what=warning)
     return ScoreSummary(
         output=Path(config.output),
         questions=len(ids),
@@ -158,6 +113,7 @@ def run_scoring(
         errors=dict(tally.errors),
         resumed_answers=resumed,
         seconds=time.monotonic() - started,
+        warnings=warnings,
     )
 
 
@@ -208,31 +164,11 @@ def identity_of(config: ScoreConfig, ids: Sequence[str]) -> dict[str, Any]:
     """What the answers depend on: the questions, the model, the searches; not where or how fast."""
     return {
         "questions": hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16],
-        "model": model_fingerprint(Path(config.model)),
+        **models_of(config),
         "searches": {name: asdict(search) for name, search in config.searches.items()},
         "search_order": list(config.searches),
         "shard_questions": config.shard_questions,
-        "dtype": config.dtype,
     }
-
-
-def model_fingerprint(folder: Path) -> str:
-    """A hash over the model's files: names, sizes, and the first and last MiB of each.
-
-    Raises InputError where there is no such folder.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: there is no model folder; `train` writes one")
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder)}\x1f{size}\x1f".encode())
-        with open(path, "rb") as file:
-            digest.update(file.read(_FINGERPRINT_BYTES))
-            if size > 2 * _FINGERPRINT_BYTES:
-                file.seek(-_FINGERPRINT_BYTES, os.SEEK_END)
-            digest.update(file.read(_FINGERPRINT_BYTES))
-    return digest.hexdigest()[:16]
 
 
 class _Tally:
@@ -242,12 +178,15 @@ class _Tally:
         self.graded = 0
         self.correct: dict[str, int] = {}
         self.errors: dict[str, int] = {}
+        self.moments: dict[str, Moments] = {}
+        """Scores of first rounds, by retracing search."""
 
     def add(self, search: str, counts: Mapping[str, int]) -> None:
         self.done += counts["rows"]
         self.graded += counts["graded"]
         self.correct[search] = self.correct.get(search, 0) + counts["correct"]
         self.errors[search] = self.errors.get(search, 0) + counts["errors"]
+        self.moments[search] = self.moments.get(search, Moments()) + moments_of(counts)
 
     def progress(self, search: str) -> ScoreProgress:
         return ScoreProgress(
@@ -258,6 +197,20 @@ class _Tally:
             graded=self.graded,
             errors=sum(self.errors.values()),
         )
+
+
+def _warnings(config: ScoreConfig, calibration: Calibration | None, moments: Mapping[str, Moments]) -> tuple[str, ...]:
+    """What speaks against the searches' cutoffs."""
+    found = []
+    if calibration is not None:
+        others = differences(calibration.made_with, models_of(config))
+        if others:
+            found.append(f"{config.calibration} was fitted with another {', '.join(others)}; run `stagebeam calibrate`")
+    for name, search in config.searches.items():
+        expected = search.retrace.expected
+        if watches_drift(search) and expected is not None and (said := drift(expected, moments[name])) is not None:
+            found.append(f"{name}: {said}")
+    return tuple(found)
 
 
 def _answer(
@@ -285,6 +238,8 @@ def _answer(
             num_gpus=config.gpus_per_actor,
             fn_constructor_kwargs={
                 "engine": config.engine,
+                "judge": config.judge,
+                "reward": config.reward,
                 "searches": dict(config.searches),
                 "in_flight": config.in_flight,
                 "output": config.output,

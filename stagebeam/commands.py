@@ -127,7 +127,8 @@ def run_score(
     Prints right answers by search.
     """
     from cluster.connect import connect
-    from pipelines.score import ScoreConfig, ScoreProgress, run_scoring
+    from pipelines.score import ScoreProgress, run_scoring
+    from pipelines.score_config import ScoreConfig
 
     config = load_config(ScoreConfig, file, overrides)
     console = output_console()
@@ -148,6 +149,8 @@ def run_score(
     for name in config.searches:
         failed = f", {summary.errors[name]} rows failed" if summary.errors.get(name) else ""
         console.print(f"  {name}: {summary.correct.get(name, 0):,} right{failed}", markup=False)
+    for warning in summary.warnings:
+        console.print(f"Warning: {warning}", markup=False)
     if preferences is not None:
         from pipelines.preferences import export_preferences
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.score import ScoreConfig, ScoreProgress, run_scoring
+from pipelines.score import ScoreProgress, run_scoring
+from pipelines.score_config import ScoreConfig
 from reasoning.search.config import SearchConfig
 from stagebeam.console import Update, duration
 from stagebeam.quickstart.config import DIRECT_SEARCH

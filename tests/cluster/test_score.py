@@ -14,7 +14,8 @@ from PIL import Image
 from pipelines.answers import committed_files, read_answers
 from pipelines.evaluate import EvaluateConfig, ResultsFolder, run_evaluation
 from pipelines.schemas import write_questions
-from pipelines.score import ScoreConfig, ScoreProgress, run_scoring
+from pipelines.score import ScoreProgress, run_scoring
+from pipelines.score_config import ScoreConfig
 from reasoning.errors import ConfigError, EngineError, ImageError, InputError, OutputMismatchError
 from reasoning.protocols import ContinuationRequest, Engine, Sampling
 from reasoning.records import AnswerType, ImageRef, Question

@@ -9,7 +9,7 @@ import pytest
 from pipelines.annotate import AnnotateConfig
 from pipelines.evaluate import EvaluateConfig
 from pipelines.judge_run import JudgeRunConfig
-from pipelines.score import ScoreConfig
+from pipelines.score_config import ScoreConfig
 from serve.config import ServeConfig
 from stagebeam.asking import AskConfig
 from stagebeam.quickstart.config import QuickstartConfig

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cluster.storage import RunFolder
 from pipelines.compare import Table
-from pipelines.score import ScoreConfig
+from pipelines.score_config import ScoreConfig
 from reasoning.errors import ConfigError, InputError, OutputMismatchError
 from reasoning.protocols import Sampling
 from reasoning.search.config import PromptStyle, SearchConfig, Strategy

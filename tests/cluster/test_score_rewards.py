@@ -1,0 +1,82 @@
+"""Scoring with a reward model of its own in each actor, a fitted cutoff and a warning when scores drift."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.rewards.config import RewardConfig, RewardKind
+from actors.rewards.tiny import build_tiny_reward
+from pipelines.answers import committed_files, read_answers
+from pipelines.schemas import write_questions
+from pipelines.score import run_scoring
+from pipelines.score_config import ScoreConfig
+from reasoning.errors import OutputMismatchError
+from reasoning.protocols import ContinuationRequest, Engine
+from reasoning.records import AnswerType, Question
+from reasoning.search.config import Retrace, ScorerKind, SearchConfig, SelectorKind, Strategy
+from reasoning.stages import FourStages, Stage, render_stage
+from reasoning.testing import ScriptedEngine
+
+pytestmark = pytest.mark.usefixtures("ray_local")
+
+WEIGHTED = SearchConfig(
+    strategy=Strategy.BEST_OF_N, samples=3, selector=SelectorKind.WEIGHTED_VOTE, scorer=ScorerKind.REWARD
+)
+RETRACE = SearchConfig(
+    strategy=Strategy.SWIRES, scorer=ScorerKind.REWARD, retrace=Retrace(captions=2, kept=1, rounds=1)
+)
+
+
+def scripted() -> Callable[[Any], Engine]:
+    """A builder of an engine whose texts differ by seed; closures only, since a worker cannot import this file."""
+
+    def write(request: ContinuationRequest, index: int) -> str:
+        mark = str(request.seeds[index] % 97)
+        if request.stage is None:
+            return FourStages(summary="Count.", caption="Cubes.", reasoning=mark, conclusion=str(index)).render()
+        return render_stage(request.stage, "2" if request.stage is Stage.CONCLUSION else f"Cubes {mark}.")
+
+    def build(_config: Any) -> Engine:
+        return ScriptedEngine(write, prefer=lambda first, second: 0.5)
+
+    return build
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    questions = [
+        Question(id=f"q{i}", question=f"How many in scene {i}?", answer="2", answer_type=AnswerType.NUMBER, split="val")
+        for i in range(16)
+    ]
+    write_questions(tmp_path / "questions", questions)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    build_tiny_reward(tmp_path / "reward")
+    return tmp_path
+
+
+def config_for(folder: Path, **changes: Any) -> ScoreConfig:
+    settings: dict[str, Any] = {
+        "input": str(folder / "questions"),
+        "output": str(folder / "scored"),
+        "model": str(folder / "model"),
+        "reward": RewardConfig(kind=RewardKind.SEQUENCE_CLASSIFICATION, model=str(folder / "reward")),
+        "cpus_per_actor": 0.5,
+    }
+    return ScoreConfig(**(settings | changes))
+
+
+def test_a_reward_model_weighs_votes_offline(folder: Path) -> None:
+    config = config_for(folder, searches={"weighted": WEIGHTED})
+    summary = run_scoring(config, build_engine=scripted())
+    assert (summary.answers, sum(summary.errors.values())) == (16, 0)
+    answers = list(read_answers(committed_files(folder / "scored")["weighted"]))
+    assert all(answer.ledger.reward_tokens > 0 for answer in answers)
+    assert len({answer.conclusion for answer in answers}) > 1, "the reward model decides, not the votes"
+    build_tiny_reward(folder / "reward", seed=1)
+    with pytest.raises(OutputMismatchError, match=r"reward\.model"):
+        run_scoring(config, build_engine=scripted())
