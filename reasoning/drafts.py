@@ -19,6 +19,8 @@ class Draft:
     """The stages written before it."""
     mean_logprob: float = 0.0
     """Per token, over everything written for it so far."""
+    logprob: float = 0.0
+    """The sum behind that mean."""
     key: str = ""
     """Whole answers: what its conclusion means (``grading.canonical``)."""
 

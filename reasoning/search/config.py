@@ -46,6 +46,10 @@ class SelectorKind(StrEnum):
     """The highest score by ``scorer``, each candidate by itself."""
     WEIGHTED_VOTE = "weighted_vote"
     """Whole answers only: votes for conclusions, each weighing as much as its ``scorer`` says."""
+    PROBABILITY = "probability"
+    """The generator's own probability of each text; whole answers that conclude the same add up. Asks no judge."""
+    POSTERIOR = "posterior"
+    """That probability times the odds of ``scorer``."""
 
 
 class ScorerKind(StrEnum):
@@ -157,7 +161,7 @@ class SearchConfig:
     selector: SelectorKind = SelectorKind.JUDGE_LOGPROB
     """Who picks among candidates."""
     scorer: ScorerKind = ScorerKind.RATING
-    """What scores candidates for ``score``, ``weighted_vote`` and SWIRES."""
+    """What scores candidates for ``score``, ``weighted_vote``, ``posterior`` and SWIRES."""
     judge_fallback: bool = True
     """When the judge is lost or none of its verdicts can be read: vote on whole answers, take the likeliest
     stage, and say so in the trace. False: the error goes through; unreadable verdicts keep writing order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from reasoning.errors import ConfigError
 from reasoning.judges import JudgeMode, PairwiseJudge
 from reasoning.knockout import Knockout
+from reasoning.posterior import Posterior
 from reasoning.protocols import Engine, Rewarder
 from reasoning.scorers import Likelihood, Rating, Reward, RoundRobin, Scorer
 from reasoning.search.config import ScorerKind, SearchConfig, SelectorKind, Strategy
@@ -21,6 +22,8 @@ def build_selector(config: SearchConfig, judge: Engine | None, rewarder: Rewarde
             return Likeliest()
         case SelectorKind.VOTE:
             return MostVotes()
+        case SelectorKind.PROBABILITY:
+            return Posterior()
         case _ if config.samples == 1 and not config.samples_by_stage:
             return Likeliest()
         case SelectorKind.JUDGE_LOGPROB | SelectorKind.JUDGE_TEXT:
@@ -30,6 +33,8 @@ def build_selector(config: SearchConfig, judge: Engine | None, rewarder: Rewarde
             selector = HighestScore(build_scorer(config, judge, rewarder))
         case SelectorKind.WEIGHTED_VOTE:
             selector = WeightedVote(build_scorer(config, judge, rewarder))
+        case SelectorKind.POSTERIOR:
+            selector = Posterior(build_scorer(config, judge, rewarder))
     return WithFallback(selector) if config.judge_fallback else selector
 
 
@@ -43,7 +48,7 @@ def needs_rewarder(config: SearchConfig) -> bool:
         case Strategy.DIRECT | Strategy.GREEDY | Strategy.SELF_CONSISTENCY:
             return False
         case _:
-            return config.selector in (SelectorKind.SCORE, SelectorKind.WEIGHTED_VOTE)
+            return config.selector in (SelectorKind.SCORE, SelectorKind.WEIGHTED_VOTE, SelectorKind.POSTERIOR)
 
 
 def build_scorer(config: SearchConfig, judge: Engine | None, rewarder: Rewarder | None = None) -> Scorer:

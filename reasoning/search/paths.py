@@ -46,12 +46,14 @@ class Path:
     def draft(self, stage: Stage) -> Draft:
         """As a selector sees it at ``stage``, its last."""
         prior = {s: text for s, text in self.texts.items() if s is not stage}
-        return Draft(id=self.id, text=self.texts[stage], prior=prior, mean_logprob=self.mean_logprob)
+        return Draft(
+            id=self.id, text=self.texts[stage], prior=prior, mean_logprob=self.mean_logprob, logprob=self.logprob
+        )
 
     def whole(self, question: Question) -> Draft:
         """A finished one as a selector of whole answers sees it."""
         key = canonical(question, self.texts[Stage.CONCLUSION])
-        return Draft(id=self.id, text=self.raw.strip(), mean_logprob=self.mean_logprob, key=key)
+        return Draft(id=self.id, text=self.raw.strip(), mean_logprob=self.mean_logprob, logprob=self.logprob, key=key)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,8 @@ class _Text:
 
     @property
     def draft(self) -> Draft:
-        return Draft(id=self.id, text=self.raw.strip(), mean_logprob=self.logprob / max(1, self.tokens))
+        mean = self.logprob / max(1, self.tokens)
+        return Draft(id=self.id, text=self.raw.strip(), mean_logprob=mean, logprob=self.logprob)
 
 
 async def answer_by_sentences(book: Notebook, selector: Selector) -> SearchResult:

@@ -25,6 +25,7 @@ class _Answer:
     id: str
     text: str
     stages: FourStages
+    logprob: float
     mean_logprob: float
     key: str
     """What its conclusion means."""
@@ -74,7 +75,13 @@ async def answer_whole(book: Notebook, selector: Selector, *, samples: int, samp
         first = next(failure for failure in read if isinstance(failure, _Failure))
         return book.failed(text=first.text, last=first.id, fault=first.fault.code)
     drafts = [
-        Draft(id=answer.id, text=answer.text.strip(), mean_logprob=answer.mean_logprob, key=answer.key)
+        Draft(
+            id=answer.id,
+            text=answer.text.strip(),
+            mean_logprob=answer.mean_logprob,
+            logprob=answer.logprob,
+            key=answer.key,
+        )
         for answer in usable.values()
     ]
     if book.limit_reached():
@@ -142,6 +149,7 @@ def _read(book: Notebook, said: Continuation) -> _Answer | _Failure:
         id=book.note(1, None, None, said, said.text, None),
         text=said.text,
         stages=parsed,
+        logprob=said.logprob,
         mean_logprob=said.logprob / max(1, said.tokens),
         key=canonical(book.question, parsed.conclusion),
     )
