@@ -31,9 +31,10 @@ def attend(
     """Attention; single-token steps on a CPU as two batched matrix products.
 
     Torch's fused CPU kernel takes 1.5 ms a layer for 64 rows of one token, 150 columns and 5 heads;
-    the two products take 1.1 ms.
+    the two products take 1.1 ms. In half precision the kernel stays: it sums in float32.
     """
-    if query.shape[2] != 1 or query.device.type != "cpu" or attention_mask is None:
+    is_ours = query.shape[2] == 1 and query.device.type == "cpu" and query.dtype == torch.float32
+    if not is_ours or attention_mask is None:
         done: tuple[torch.Tensor, torch.Tensor | None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -128,6 +129,30 @@ def test_ids_are_the_processors_own(case: Case) -> None:
         assert ours == plain_inputs(case, QUESTION, image, "I")["input_ids"][0].tolist()
 
 
+def test_a_processor_outlives_saving(case: Case, tmp_path: Path) -> None:
+    case.model.config.save_pretrained(tmp_path)
+    case.processor.save_pretrained(tmp_path)
+    again = load_processor(tmp_path)
+    image = load_image(picture("red", WIDE))
+    layout, first = (image_facts(processor, image).layout for processor in (again, case.processor))
+    assert layout == first
+    assert encode(again, QUESTION, has_image=True, layout=layout) == encode(
+        case.processor, QUESTION, has_image=True, layout=first
+    )
+
+
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "smolvlm"])
+def test_processors_saved_whole_are_read_too(kind: str, tmp_path: Path) -> None:
+    build_tiny(kind, tmp_path)
+    first = image_facts(load_processor(tmp_path), load_image(picture("red", WIDE))).layout
+    # As transformers 5 writes them where torchvision is installed: one file, the image processor within.
+    apart, whole = tmp_path / "preprocessor_config.json", tmp_path / "processor_config.json"
+    settings = json.loads(whole.read_text()) if whole.is_file() else {}
+    whole.write_text(json.dumps(settings | {"image_processor": json.loads(apart.read_text())}))
+    apart.unlink()
+    assert image_facts(load_processor(tmp_path), load_image(picture("red", WIDE))).layout == first
+
+
 def test_the_cache_changes_no_answer(make: EngineFactory) -> None:
     warm, bare = make(), make(prefix_cache_bytes=0)
     first = ask(seeds=(1, 2), sampling=WARM)
@@ -214,6 +239,16 @@ def test_small_caches_give_the_same_answers_and_stay_small(make: EngineFactory) 
         assert small.cached_bytes.prefixes <= room
         assert small.cached_bytes.images <= room
     assert large.cached_bytes.prefixes > room
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_repeats_itself_and_stays_near(make: EngineFactory, dtype: str) -> None:
+    requests = [ask(seeds=(1, 2), sampling=WARM), ask("Other", seeds=(3,), sampling=WARM, image=None)]
+    first, second, bare = make(dtype=dtype), make(dtype=dtype), make(dtype=dtype, prefix_cache_bytes=0)
+    told = texts(first, *requests)
+    assert told == texts(second, *requests) == texts(bare, *requests)
+    half, full = (asyncio.run(engine.choose([choice()]))[0].logprobs for engine in (second, make()))
+    assert list(half) == pytest.approx(list(full), abs=0.5)
 
 
 def test_a_bad_image_fails_its_own_call_only(make: EngineFactory) -> None:
