@@ -217,6 +217,7 @@ def encode_training(
 ) -> TrainingExample:
     """The conversation with its response, labels on the response and its end-of-turn token alone."""
     facts = _facts(processor)
+    found = None if image is None else image_facts(processor, image)
     opening = _opening(processor, prompt, tuple(history), image is not None)
     before = _ids(processor, opening)
     whole = _ids(processor, opening + defuse(processor, response) + facts.turn_end)
@@ -224,13 +225,17 @@ def encode_training(
     # Some templates write more after the end-of-turn token (a line break); a model never has to say that.
     ends = [i for i in range(start, len(whole)) if whole[i] == facts.eos_id]
     whole = whole[: ends[0] + 1] if ends else [*whole, facts.eos_id]
+    labels = [IGNORED_LABEL] * start + whole[start:]
     inputs: dict[str, torch.Tensor] = {}
-    if image is not None:
-        found = image_facts(processor, image)
+    if found is not None:
+        whole = _with_image(processor, whole, found.layout)
+        labels = [IGNORED_LABEL] * (len(whole) - len(labels)) + labels
         inputs = dict(found.tensors)
         if found.tiles:
             inputs["cross_attention_mask"] = cross_attention_mask(processor, whole, found.tiles)[None]
-    labels = [IGNORED_LABEL] * start + whole[start:]
+        if "image_grid_thw" in inputs:
+            # Qwen places tokens by it: without it every token would be text.
+            inputs["mm_token_type_ids"] = torch.tensor([[int(i == facts.image_token_id) for i in whole]])
     return TrainingExample(input_ids=whole, labels=labels, image_inputs=inputs)
 
 

@@ -65,8 +65,9 @@ def cut(encoded: Encoded, max_tokens: int) -> Encoded:
 def collate(rows: Sequence[Encoded], pad_id: int) -> Encoded:
     """One batch: text tensors padded at the end to the longest row, the others joined along their first dimension.
 
-    Padding carries no attention and the label -100. Rows whose image tensors are missing are allowed
-    only together (``with_blank_image`` gives Mllama rows one).
+    Padding carries no attention and the label -100. Images cut into fewer tiles than others get blank
+    ones, which models leave out. Rows whose image tensors are missing are allowed only together
+    (``with_blank_image`` gives Mllama rows one).
     """
     length = max(row["input_ids"].shape[1] for row in rows)
     batch: Encoded = {}
@@ -77,8 +78,22 @@ def collate(rows: Sequence[Encoded], pad_id: int) -> Encoded:
         elif name in _TEXT_FILL:
             batch[name] = _pad(tensors, length, _TEXT_FILL[name])
         else:
-            batch[name] = torch.cat(tensors)
+            batch[name] = torch.cat(_alike(tensors))
     return batch
+
+
+def _alike(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Tensors with zeros added at the end of every dimension but the first, until they can be joined."""
+    shape = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
+    return [_grown(tensor, [tensor.shape[0], *shape]) for tensor in tensors]
+
+
+def _grown(tensor: torch.Tensor, shape: list[int]) -> torch.Tensor:
+    if list(tensor.shape) == shape:
+        return tensor
+    grown = tensor.new_zeros(shape)
+    grown[tuple(slice(size) for size in tensor.shape)] = tensor
+    return grown
 
 
 def with_blank_image(encoded: Encoded, template: Encoded) -> Encoded:

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
-from actors.chat import encode_training, load_processor
+from actors.chat import encode_training, image_token_id, is_expanded, load_processor
+from actors.engines.families import MODEL_TYPES
 from actors.images import load_image
-from reasoning.errors import ImageError, InputError
+from reasoning.errors import ConfigError, ImageError, InputError
 from reasoning.records import ImageRef
 from train.collate import WEIGHTS, Encoded, RowEncoder, with_blank_image
 from train.config import TrainConfig
@@ -26,6 +27,9 @@ def load_engine(deepspeed: Any, config: TrainConfig, settings: dict[str, Any]) -
     Under ZeRO-3 each worker keeps only its part of every weight from the moment it is read.
     """
     dtype = torch.bfloat16 if settings["bf16"]["enabled"] else torch.float32
+    kind = AutoConfig.from_pretrained(config.model).model_type
+    if kind not in MODEL_TYPES:
+        raise ConfigError(f"TrainConfig.model is of type {kind!r}; what can be trained is {', '.join(MODEL_TYPES)}")
     with _sharded_loading(settings):
         model = AutoModelForImageTextToText.from_pretrained(config.model, dtype=dtype)
     # from_pretrained leaves evaluation mode, in which gradient checkpointing does nothing.
@@ -65,11 +69,13 @@ def _sharded_loading(settings: dict[str, Any]) -> Iterator[None]:
 def row_encoder(config: TrainConfig, processor: Any, dtype: torch.dtype) -> RowEncoder:
     """The encoder of this model's rows; ``dtype`` is the model's."""
     template = _encode(processor, {"prompt": "", "response": "x"}, Image.new("RGB", (64, 64)))
-
+    image_token = image_token_id(processor) if is_expanded(processor) else None
     weights = {kind.value: weight for kind, weight in config.kind_weights.items()}
 
     def encode(row: Mapping[str, Any]) -> Encoded:
         encoded = with_blank_image(_encode(processor, row, _image(row)), template)
+        if image_token is not None:
+            _check_image(row["id"], encoded, image_token, config.max_tokens)
         if weights:
             encoded[WEIGHTS] = torch.full(encoded["labels"].shape, weights.get(row["kind"], 1.0))
         return encoded
@@ -93,6 +99,20 @@ def _encode(processor: Any, row: Mapping[str, Any], image: Image.Image | None) -
     ids = torch.tensor([example.input_ids])
     encoded = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.tensor([example.labels])}
     return {**encoded, **example.image_inputs}
+
+
+def _check_image(row_id: str, encoded: Encoded, image_token: int, max_tokens: int) -> None:
+    """An image among the text tokens must be there, on every worker in every pass, and all of it."""
+    if "pixel_values" not in encoded:
+        raise InputError(
+            f"training row {row_id!r} has no image; of the models that this can train, only Llama-3.2-Vision "
+            "takes rows with and without images together. Leave such rows out"
+        )
+    beyond = int((encoded["input_ids"][:, max_tokens:] == image_token).sum())
+    if beyond:
+        raise InputError(
+            f"training row {row_id!r}: {beyond} tokens of its image lie beyond max_tokens {max_tokens}; raise it"
+        )
 
 
 def _image(row: Mapping[str, Any]) -> Image.Image | None:
