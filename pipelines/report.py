@@ -18,8 +18,9 @@ from pipelines.answers import Answer, committed_files, read_answers
 from pipelines.charts import Curve, Point, accuracy_chart, loss_chart
 from pipelines.findings import best_prior, findings
 from pipelines.measures import Evaluation, JudgeReport
-from pipelines.pages import TraceView, render, trace_view
+from pipelines.pages import render
 from pipelines.schemas import read_questions
+from pipelines.trace_view import TraceView, trace_view
 from reasoning.errors import InputError
 from reasoning.records import Question
 from reasoning.trace import Trace
