@@ -1,7 +1,7 @@
 """Searches with a name: what ``preset: NAME`` stands for wherever a search is configured.
 
 A preset says how is searched: strategy, sizes, selector, temperature. What belongs to a model or to
-a request (the wording of judge prompts, token limits, seed, deadline, budget) it leaves alone.
+a request (the wording of judge prompts, token limits, a fitted cutoff, seed, deadline, budget) it leaves alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Preset(StrEnum):
 PRESET = "preset"
 """The key under which a preset is named."""
 _SETTLED = (
-    "strategy", "samples", "width", "samples_by_stage", "width_by_stage", "subtrees", "retrace", "selector", "scorer",
+    "strategy", "samples", "width", "samples_by_stage", "width_by_stage", "subtrees", "selector", "scorer",
     "stop_on_agreement", "judge_both_orders", "pairing", "unreadable_verdict", "check_reasoning",
 )  # fmt: skip
 _SETTLED_SAMPLING = ("temperature", "top_p")
