@@ -187,6 +187,24 @@ def score(
 
 
 @app.command(
+    short_help="Fit the cutoff of a retracing search.",
+    epilog="Example: stagebeam calibrate --config configs/calibrate.yaml --set search.scorer=rating --set share=0.6",
+)
+def calibrate(
+    config: ConfigFile = None, overrides: Overrides = None, ray: RayAddress = None, debug: Debug = False
+) -> None:
+    """Fit the cutoff of a retracing search (SWIRES) on your own model, scorer and held-out questions.
+
+    Writes calibration.json; `stagebeam score`, `serve` and `ask` take it with `calibration: FILE` and
+    warn when scores drift from it.
+    """
+    with reported(debug=debug, on_interrupt=f"{AGAIN}: finished shards are kept."):
+        from stagebeam.commands import run_calibrate
+
+        run_calibrate(config, overrides or [], ray=ray)
+
+
+@app.command(
     short_help="Measure scored answers, write a report.",
     epilog="Example: stagebeam evaluate --config configs/evaluate.yaml",
 )

@@ -171,6 +171,32 @@ def run_score(
         )
 
 
+def run_calibrate(file: Path | None, overrides: Sequence[str], *, ray: str | None) -> None:
+    """See ``pipelines.calibrate``; prints how scores lie and what cutoffs would have done."""
+    from cluster.connect import connect
+    from pipelines import calibrate
+    from pipelines.score import ScoreProgress
+    from stagebeam.model_search import load_with_search
+
+    config = load_with_search(calibrate.CalibrateConfig, file, overrides)
+    console = output_console()
+    with progress(console, "Calibrate") as update:
+
+        def on_progress(news: ScoreProgress) -> None:
+            update(news.done, news.total, "questions")
+
+        with connect(ray) if ray is not None else nullcontext():
+            summary = calibrate.run_calibration(config, on_progress)
+    found = summary.calibration
+    print_table(console, f"Scores by {found.expected.scorer.value}", calibrate.stages_table(found))
+    print_table(console, "Cutoffs, after one round", calibrate.effects_table(found))
+    if found.right_above_wrong is not None:
+        console.print(f"A right reasoning scores above a wrong one in {found.right_above_wrong:.0%} of the cases.")
+    for warning in summary.warnings:
+        console.print(f"Warning: {warning}", markup=False)
+    console.print(f"Cutoff {found.cutoff:.4g} → {summary.file}", markup=False)
+
+
 def run_evaluate(file: Path | None, overrides: Sequence[str]) -> None:
     """See ``pipelines.evaluate`` and ``pipelines.report``; prints the table."""
     from pipelines import compare

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from actors.rewards.calibration import read_calibration, write_calibration
 from actors.rewards.config import RewardConfig, RewardKind
 from actors.rewards.tiny import build_tiny_reward
 from pipelines.answers import committed_files, read_answers
+from pipelines.calibrate import CalibrateConfig, run_calibration
 from pipelines.schemas import write_questions
 from pipelines.score import run_scoring
 from pipelines.score_config import ScoreConfig
@@ -20,6 +23,7 @@ from reasoning.records import AnswerType, Question
 from reasoning.search.config import Retrace, ScorerKind, SearchConfig, SelectorKind, Strategy
 from reasoning.stages import FourStages, Stage, render_stage
 from reasoning.testing import ScriptedEngine
+from reasoning.trace import Trace
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -50,7 +54,7 @@ def scripted() -> Callable[[Any], Engine]:
 def folder(tmp_path: Path) -> Path:
     questions = [
         Question(id=f"q{i}", question=f"How many in scene {i}?", answer="2", answer_type=AnswerType.NUMBER, split="val")
-        for i in range(16)
+        for i in range(20)
     ]
     write_questions(tmp_path / "questions", questions)
     (tmp_path / "model").mkdir()
@@ -73,10 +77,45 @@ def config_for(folder: Path, **changes: Any) -> ScoreConfig:
 def test_a_reward_model_weighs_votes_offline(folder: Path) -> None:
     config = config_for(folder, searches={"weighted": WEIGHTED})
     summary = run_scoring(config, build_engine=scripted())
-    assert (summary.answers, sum(summary.errors.values())) == (16, 0)
+    assert (summary.answers, sum(summary.errors.values())) == (20, 0)
     answers = list(read_answers(committed_files(folder / "scored")["weighted"]))
     assert all(answer.ledger.reward_tokens > 0 for answer in answers)
     assert len({answer.conclusion for answer in answers}) > 1, "the reward model decides, not the votes"
     build_tiny_reward(folder / "reward", seed=1)
     with pytest.raises(OutputMismatchError, match=r"reward\.model"):
         run_scoring(config, build_engine=scripted())
+
+
+def test_a_cutoff_is_fitted_taken_and_watched(folder: Path) -> None:
+    common = {
+        "input": str(folder / "questions"),
+        "model": str(folder / "model"),
+        "reward": RewardConfig(kind=RewardKind.SEQUENCE_CLASSIFICATION, model=str(folder / "reward")),
+        "cpus_per_actor": 0.5,
+    }
+    fitted = run_calibration(
+        CalibrateConfig(output=str(folder / "calibration"), search=RETRACE, **common), build_engine=scripted()
+    )
+    assert read_calibration(fitted.file) == fitted.calibration
+    assert fitted.calibration.expected.count == 39
+    assert fitted.calibration.splits == {"val": 20}
+    at_share = [one for one in fitted.calibration.effects if one.share == 0.6]
+    assert at_share[0].cutoff == fitted.calibration.cutoff
+
+    config = config_for(folder, searches={"retrace": RETRACE}, calibration=fitted.file)
+    summary = run_scoring(config, build_engine=scripted())
+    assert summary.warnings == ()
+    traces = [Trace.from_json(a.trace or "") for a in read_answers(committed_files(folder / "scored")["retrace"])]
+    scores = [one.score for trace in traces for one in trace.candidates if one.stage is Stage.REASONING]
+    assert sum(score is not None and score <= fitted.calibration.cutoff for score in scores) == round(0.6 * 39)
+
+    expected = fitted.calibration.expected
+    elsewhere = replace(expected, mean=expected.mean + 2 * expected.std)
+    other = fitted.calibration.model_copy(update={"expected": elsewhere, "made_with": {"model": "another"}})
+    write_calibration(folder / "other.json", other)
+    drifted = config_for(
+        folder, searches={"retrace": RETRACE}, calibration=folder / "other.json", output=str(folder / "again")
+    )
+    model, drift = run_scoring(drifted, build_engine=scripted()).warnings
+    assert "fitted with another" in model
+    assert f"the cutoff was fitted on {elsewhere.mean:.4g}" in drift

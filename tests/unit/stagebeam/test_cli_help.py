@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from stagebeam.cli import app
 
-COMMANDS = ("quickstart", "annotate", "train", "serve", "ask", "score", "evaluate", "judge-check")
+COMMANDS = ("quickstart", "annotate", "train", "serve", "ask", "score", "calibrate", "evaluate", "judge-check")
 
 
 def help_of(*arguments: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.annotate import AnnotateConfig
+from pipelines.calibrate import CalibrateConfig
 from pipelines.evaluate import EvaluateConfig
 from pipelines.judge_run import JudgeRunConfig
 from pipelines.score_config import ScoreConfig
@@ -20,6 +21,7 @@ CONFIGS = Path(__file__).parents[3] / "configs"
 CLASSES = {
     "annotate": AnnotateConfig,
     "ask": AskConfig,
+    "calibrate": CalibrateConfig,
     "evaluate": EvaluateConfig,
     "judge-check": JudgeRunConfig,
     "quickstart": QuickstartConfig,
