@@ -19,6 +19,7 @@ from urllib.parse import urlparse
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from actors.endpoint import is_loopback, open_client
 from actors.images import image_bytes
 from cluster.secrets import Secret, redact
 from reasoning.errors import TeacherError
@@ -100,7 +101,14 @@ class Teacher:
     def __init__(self, config: TeacherConfig, api_key: Secret | None) -> None:
         self._config = config
         self._api_key = api_key
-        self._client = _open_client(config, api_key)
+        # Retries are counted here, so they are made here.
+        self._client = open_client(
+            config.base_url,
+            api_key,
+            timeout_s=config.timeout_s,
+            max_retries=0,
+            max_in_flight=config.max_in_flight,
+        )
         self._slots = asyncio.Semaphore(config.max_in_flight)
         self._unanswered_in_a_row = 0
 
@@ -170,7 +178,7 @@ def check_teacher(config: TeacherConfig, api_key: Secret | None) -> None:
         api_key=api_key.reveal() if api_key else "none",
         max_retries=2,
         timeout=min(10.0, config.timeout_s),
-        http_client=openai.DefaultHttpxClient(trust_env=not _is_loopback(config.base_url)),
+        http_client=openai.DefaultHttpxClient(trust_env=not is_loopback(config.base_url)),
     )
     with client:
         try:
@@ -260,19 +268,6 @@ def _read_completion(completion: Any, retries: tuple[str, ...], config: TeacherC
     )
 
 
-def _open_client(config: TeacherConfig, api_key: Secret | None) -> openai.AsyncOpenAI:
-    import openai
-
-    return openai.AsyncOpenAI(
-        base_url=config.base_url,
-        api_key=api_key.reveal() if api_key else "none",
-        max_retries=0,  # We count them, so we make them.
-        timeout=config.timeout_s,
-        # A proxy named in the environment cannot reach a loopback address.
-        http_client=openai.DefaultAsyncHttpxClient(trust_env=not _is_loopback(config.base_url)),
-    )
-
-
 def _as_payload(message: Message, image: ImageRef | None) -> dict[str, Any]:
     if image is None:
         return {"role": message.role, "content": message.text}
@@ -284,11 +279,6 @@ def _image_url(image: ImageRef) -> str:
     if image.data is None and image.uri is not None and urlparse(image.uri).scheme in ("http", "https", "data"):
         return image.uri
     return f"data:{image.media_type};base64,{base64.b64encode(image_bytes(image)).decode('ascii')}"
-
-
-def _is_loopback(base_url: str) -> bool:
-    host = urlparse(base_url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _backoff(tries: int, config: TeacherConfig) -> float:

@@ -1,6 +1,6 @@
-"""Secrets: read from the environment by name, carried without being shown.
+"""Secrets: read from the environment or a file by name, carried without being shown.
 
-A configuration names the variable, never the value. This is one of the few places that read the
+A configuration names the variable or the file, never the value. This is one of the few places that read the
 environment.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from reasoning.errors import ConfigError
 
@@ -48,6 +49,22 @@ def read_secret(variable: str | None, *, wanted_by: str) -> Secret | None:
     value = os.environ.get(variable, "").strip()
     if not value:
         raise ConfigError(f"{wanted_by} names the environment variable {variable!r}, which is not set; export it first")
+    return Secret(value)
+
+
+def read_secret_file(file: str | None, *, wanted_by: str) -> Secret | None:
+    """The secret in ``file``, less white space around it, such as a mounted one; None when no file is named.
+
+    Raises ConfigError, naming ``wanted_by`` and the file, when it cannot be read or is empty.
+    """
+    if file is None:
+        return None
+    try:
+        value = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{wanted_by} names the file {file!r}, which cannot be read: {error}") from error
+    if not value:
+        raise ConfigError(f"{wanted_by} names the file {file!r}, which is empty")
     return Secret(value)
 
 

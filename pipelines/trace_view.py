@@ -5,7 +5,6 @@ Plain values for the templates; nothing is measured or written here.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ wording is a new ``PROMPT_VERSION``: annotations and judgements record which one
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from reasoning.records import Question
 from reasoning.search.config import PromptStyle
@@ -34,6 +34,7 @@ JUDGE_LEAD = "Compare two responses and choose the better one."
 QUESTION_HEADING = "### Question"
 ANSWER_HEADING = "### Standard answer"
 OUTPUT_HEADING = "### Output"
+PREFIX_HEADING = "### Your answer so far"
 
 _CLAUSE_END = re.compile(r"[;.?!,]\s+|\n+")
 
@@ -134,6 +135,32 @@ def stage_annotation_prompt(question: Question, stage: Stage, others: Mapping[St
 def correction_prompt(fault: str) -> str:
     """Ask a teacher to write its last reply anew, told what was wrong with it."""
     return f"{CORRECTION_LEAD} What is wrong: {fault.strip().rstrip('.')}. Write it again, in the form asked for above."
+
+
+def continuation_prompt(prompt: str, prefix: str, stage: Stage | None) -> str:
+    """Ask for what follows ``prefix``, for endpoints at which a reply cannot be begun.
+
+    ``stage`` is the one to write, None where the text simply goes on.
+    """
+    written = [f"{PREFIX_HEADING}\n{_quoted(prefix)}"] if prefix.strip() else []
+    if stage is None:
+        task = "Go on exactly where that ends. Repeat nothing of it and say nothing about it."
+        return "\n\n".join([prompt, *written, f"{OUTPUT_HEADING}\n{task}"]) if written else prompt
+    return "\n\n".join(
+        [
+            prompt,
+            *written,
+            f"{OUTPUT_HEADING}\nWrite one stage of the answer, {stage.value}: {_STAGE_TASKS[stage]}\n"
+            f"Exactly this form, nothing outside the tags:\n\n"
+            f"{stage.open_tag} {stage.value.lower()} here {stage.close_tag}",
+        ]
+    )
+
+
+def choice_prompt(prompt: str, prefix: str, options: Sequence[str]) -> str:
+    """Ask for one of ``options`` as the whole reply, for endpoints at which a reply cannot be begun."""
+    gap = f" It fills the gap in: {prefix.strip()} …" if prefix.strip() else ""
+    return f"{prompt}\n\nReply with one of these and nothing else: {', '.join(options)}.{gap}"
 
 
 def flaw_prompt(question: Question, stages: FourStages) -> str:

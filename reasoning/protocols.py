@@ -79,7 +79,8 @@ class Continuation:
     stop: StopReason
     tokens: int
     logprob: float
-    """Sum over the generated tokens of their log-probability under the model at temperature 1."""
+    """Sum over the generated tokens of their log-probability under the model at temperature 1; nan when the
+    engine gives none."""
     seed: int
 
 
@@ -89,6 +90,8 @@ class ContinuationReply:
 
     continuations: tuple[Continuation, ...]
     usage: Usage
+    notes: tuple[str, ...] = ()
+    """What the engine could not do as asked, and what it did instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +110,7 @@ class ChoiceRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceReply:
-    """``logprobs[i]``: log-probability of ``options[i]``, over the whole vocabulary."""
+    """``logprobs[i]``: log-probability of ``options[i]``, over the whole vocabulary; nan when none could be read."""
 
     logprobs: tuple[float, ...]
     usage: Usage

@@ -56,9 +56,14 @@ class Likeliest:
     async def select(
         self, question: Question, stage: Stage | None, drafts: Sequence[Draft], keep: int, seed: int
     ) -> Selection:
-        best = sorted(drafts, key=lambda draft: -draft.mean_logprob)[:keep]
+        best = sorted(drafts, key=lambda draft: -likelihood(draft))[:keep]
+        known = {draft.id: draft.mean_logprob for draft in drafts if math.isfinite(draft.mean_logprob)}
+        missing = len(drafts) - len(known) if len(drafts) > keep else 0
+        note = f"{_name(stage)}: {missing} of {len(drafts)} have no likelihood, which the engine does not give"
         return Selection(
-            kept=tuple(draft.id for draft in best), scores={draft.id: draft.mean_logprob for draft in drafts}
+            kept=tuple(draft.id for draft in best),
+            scores=known,
+            notes=(f"{note}; among these writing order decided",) if missing else (),
         )
 
 
@@ -74,7 +79,7 @@ class MostVotes:
         votes: dict[str, int] = {}
         for draft in drafts:
             votes[draft.key] = votes.get(draft.key, 0) + 1
-        best = sorted(drafts, key=lambda draft: (-votes[draft.key], -draft.mean_logprob))[:keep]
+        best = sorted(drafts, key=lambda draft: (-votes[draft.key], -likelihood(draft)))[:keep]
         return Selection(
             kept=tuple(draft.id for draft in best),
             scores={draft.id: votes[draft.key] / len(drafts) for draft in drafts},
@@ -130,7 +135,7 @@ class WeightedVote:
         for draft in drafts:
             votes[draft.key] = votes.get(draft.key, 0.0) + by_text[draft.text]
         total = sum(votes.values())
-        best = sorted(drafts, key=lambda d: (-votes[d.key], -by_text[d.text], -d.mean_logprob))[:keep]
+        best = sorted(drafts, key=lambda d: (-votes[d.key], -by_text[d.text], -likelihood(d)))[:keep]
         return Selection(
             kept=tuple(draft.id for draft in best),
             scores={draft.id: votes[draft.key] / total for draft in drafts},
@@ -181,10 +186,19 @@ class WithFallback:
         selector = MostVotes() if is_whole else Likeliest()
         done = "voted" if is_whole else "took the likeliest"
         selection = await selector.select(question, stage, distinct(drafts) if not is_whole else drafts, keep, seed)
-        note = f"{'answer' if is_whole else str(stage).lower()}: {reason}; {done} instead"
-        return replace(selection, scores={}, ledger=spent, notes=(note,))
+        note = f"{_name(stage)}: {reason}; {done} instead"
+        return replace(selection, scores={}, ledger=spent, notes=(note, *selection.notes))
+
+
+def likelihood(draft: Draft) -> float:
+    """What a draft is ranked by: its mean log-probability, below every number where the engine gave none."""
+    return draft.mean_logprob if math.isfinite(draft.mean_logprob) else -math.inf
+
+
+def _name(stage: Stage | None) -> str:
+    return stage.lower() if stage else "answer"
 
 
 def _unscored(stage: Stage | None, scores: Scores) -> tuple[str, ...]:
     missing = sum(score is None for score in scores)
-    return (f"{stage.lower() if stage else 'answer'}: {missing} of {len(scores)} got no score",) if missing else ()
+    return (f"{_name(stage)}: {missing} of {len(scores)} got no score",) if missing else ()

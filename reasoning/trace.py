@@ -39,7 +39,8 @@ class Candidate:
     """The stage's text without its tags; for a whole answer the text as generated."""
     stop: StopReason
     tokens: int
-    logprob: float
+    logprob: float | None
+    """None where the engine gave none."""
     seed: int
     fault: str | None = None
     """Why it cannot be used (``reasoning.parsing.FaultKind``), None when sound."""

@@ -18,12 +18,13 @@ import torch
 from transformers import AutoModelForImageTextToText
 from transformers.utils import logging as transformers_logging
 
-from actors.chat import ImageLayout, common_length, encode, image_token_id, is_expanded, load_processor
+from actors.chat import ImageLayout, encode, image_token_id, is_expanded, load_processor
 from actors.engines.config import TransformersEngineConfig
 from actors.engines.families import build_family
 from actors.engines.image_reader import ImageReader
 from actors.engines.image_store import ImageSpan
 from actors.engines.jobs import NO_SPAN, Job
+from actors.engines.options import option_tokens
 from actors.engines.stops import StopTexts
 from actors.engines.worker import CachedBytes, Worker
 from reasoning.errors import EngineError, InputError
@@ -134,17 +135,8 @@ class TransformersEngine:
         return self._job(request, self._encode(request, request.prefix, layout), (), layout)
 
     def _choice_job(self, request: ChoiceRequest, layout: ImageLayout | None) -> Job:
-        if not request.options:
-            raise InputError("ChoiceRequest.options is empty; give the words to choose from")
-        # One option alone is set against the bare prefix.
-        endings = request.options if len(request.options) > 1 else (*request.options, "")
-        whole = [self._encode(request, request.prefix + ending, layout) for ending in endings]
-        shared = min(common_length(whole[0], other) for other in whole[1:])
-        whole = whole[: len(request.options)]
-        firsts = tuple(ids[shared] if shared < len(ids) else -1 for ids in whole)
-        if -1 in firsts or len(set(firsts)) < len(firsts):
-            raise InputError(f"ChoiceRequest.options {request.options} do not each begin with a different token")
-        return self._job(request, whole[0][:shared], firsts, layout)
+        ids, firsts = option_tokens(request, lambda text: self._encode(request, text, layout))
+        return self._job(request, ids, firsts, layout)
 
     def _encode(
         self, request: ContinuationRequest | ChoiceRequest, prefix: str, layout: ImageLayout | None

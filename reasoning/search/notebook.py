@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -46,6 +47,8 @@ class Notebook:
             if len(reply.continuations) != len(request.seeds):
                 got, asked = len(reply.continuations), len(request.seeds)
                 raise EngineError(f"the engine gave {got} continuations for {asked} seeds")
+            # The engine says it with every reply from the first on.
+            self.notes += [note for note in reply.notes if note not in self.notes]
         cost = sum((Ledger.of_generation(reply.usage) for reply in replies), Ledger.of_step())
         self.ledger += cost
         self.log(StepKind.WRITE, requests[0].stage if requests else None, begun, cost)
@@ -83,7 +86,7 @@ class Notebook:
             text=text,
             stop=said.stop,
             tokens=said.tokens,
-            logprob=said.logprob,
+            logprob=said.logprob if math.isfinite(said.logprob) else None,
             seed=said.seed,
             fault=fault,
         )

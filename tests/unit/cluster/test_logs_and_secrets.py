@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 
 from cluster.logs import configure_logging, get_logger, hide_secrets
-from cluster.secrets import Secret, read_secret, redact
+from cluster.secrets import Secret, read_secret, read_secret_file, redact
 from reasoning.errors import ConfigError
 
 
@@ -63,3 +64,19 @@ def test_quiet_below_the_level_and_heard_above(capsys: pytest.CaptureFixture[str
 def test_unknown_level_is_refused() -> None:
     with pytest.raises(ConfigError, match="'loud'"):
         configure_logging("loud")
+
+
+def test_a_secret_file_is_read_without_its_line_break(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-1234\n")
+    secret = read_secret_file(str(tmp_path / "key"), wanted_by="engine")
+    assert secret is not None
+    assert secret.reveal() == "sk-1234"
+    assert read_secret_file(None, wanted_by="engine") is None
+
+
+@pytest.mark.parametrize("content", [None, " \n"])
+def test_a_secret_file_that_holds_none_is_refused_by_name(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "key").write_text(content)
+    with pytest.raises(ConfigError, match=r"engine names the file .*key"):
+        read_secret_file(str(tmp_path / "key"), wanted_by="engine")

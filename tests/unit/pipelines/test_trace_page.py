@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -129,7 +128,7 @@ def test_log_probabilities_that_are_none_are_not_shown() -> None:
     trace = Trace(
         question_id="q1",
         strategy="greedy",
-        candidates=(replace(made_up.whole("S1.1", "3"), logprob=math.nan),),
+        candidates=(replace(made_up.whole("S1.1", "3"), logprob=None),),
         chosen=("S1.1",),
     )
     page = render_trace_page(made_up.question(), trace, conclusion="3")

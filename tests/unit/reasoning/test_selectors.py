@@ -124,6 +124,16 @@ def test_likeliest_is_kept_and_ties_keep_writing_order() -> None:
     assert selection.scores["a"] == -2.0
 
 
+def test_drafts_without_likelihood_rank_last_and_the_selection_says_so() -> None:
+    likelihoods = (math.nan, -0.2, math.nan, -0.1)
+    pool = [Draft(id=str(n), text=str(n), mean_logprob=value) for n, value in enumerate(likelihoods)]
+    selection = select(Likeliest(), pool, keep=3)
+    assert selection.kept == ("3", "1", "0")
+    assert set(selection.scores) == {"1", "3"}
+    assert "2 of 4 have no likelihood" in selection.notes[0]
+    assert select(Likeliest(), pool[:1]).notes == ()
+
+
 def test_most_votes_win_by_their_likeliest() -> None:
     pool = [
         Draft(id=name, text=name, key=key, mean_logprob=p)
