@@ -20,7 +20,6 @@ from pipelines.answering import EngineBuilder, build_transformers_engine
 from pipelines.answers import committed_files, read_answers
 from pipelines.compare import Table
 from pipelines.cutoffs import ScoredTree, cautions, drawing_search, fit, scored_tree
-from pipelines.fingerprints import models_of
 from pipelines.score import ScoreProgress, run_scoring
 from pipelines.score_config import OfflineConfig, ScoreConfig
 from reasoning.calibration import CutoffMethod
@@ -92,7 +91,7 @@ def run_calibration(
         share=config.share,
         method=config.method,
         splits=splits,
-        made_with=models_of(config),
+        made_with=config.models(),
         described=json.loads(json.dumps(asdict(search))),
     )
     warnings = tuple(cautions(calibration, sources))

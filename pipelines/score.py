@@ -21,7 +21,6 @@ from cluster.logs import get_logger
 from cluster.storage import RunFolder
 from pipelines.answering import COUNTS, AnswerShards, EngineBuilder, Shard, build_transformers_engine, moments_of
 from pipelines.answers import RESULTS, SCORE_KIND
-from pipelines.fingerprints import models_of
 from pipelines.schemas import open_parquet, parquet_files
 from pipelines.score_config import ScoreConfig
 from reasoning.calibration import Moments, drift, watches_drift
@@ -164,7 +163,7 @@ def identity_of(config: ScoreConfig, ids: Sequence[str]) -> dict[str, Any]:
     """What the answers depend on: the questions, the model, the searches; not where or how fast."""
     return {
         "questions": hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16],
-        **models_of(config),
+        **config.models(),
         "searches": {name: asdict(search) for name, search in config.searches.items()},
         "search_order": list(config.searches),
         "shard_questions": config.shard_questions,
@@ -203,7 +202,7 @@ def _warnings(config: ScoreConfig, calibration: Calibration | None, moments: Map
     """What speaks against the searches' cutoffs."""
     found = []
     if calibration is not None:
-        others = differences(calibration.made_with, models_of(config))
+        others = differences(calibration.made_with, config.models())
         if others:
             found.append(f"{config.calibration} was fitted with another {', '.join(others)}; run `stagebeam calibrate`")
     for name, search in config.searches.items():

@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from actors.engines.config import TransformersEngineConfig
+from actors.fingerprints import models_of
 from actors.rewards.config import RewardConfig
 from reasoning.errors import ConfigError
 from reasoning.search.config import SearchConfig
@@ -63,6 +64,10 @@ class OfflineConfig(BaseModel):
     def judge(self) -> TransformersEngineConfig | None:
         """What each replica loads to judge; None: the engine that answers."""
         return None if self.judge_model is None else self.engine.model_copy(update={"model": self.judge_model})
+
+    def models(self) -> dict[str, JsonValue]:
+        """What tells the models apart, for the identity of a run; raises InputError where one is not there."""
+        return models_of(model=self.model, dtype=self.dtype, judge_model=self.judge_model, reward=self.reward)
 
 
 class ScoreConfig(OfflineConfig):

@@ -1,7 +1,8 @@
 """The deployments of a service and how they hang together.
 
 ingress ── orchestrator ──┬── per_stage: generate-summary … judge-conclusion
-                          └── shared: engines
+                          ├── shared: engines, and judges where they have a model of their own
+                          └── reward, where a reward model is configured
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from ray.serve.schema import LoggingConfig
 
 from reasoning.stages import STAGES, Stage
 from serve.config import PoolConfig, ServeConfig, Topology
-from serve.replicas import EngineReplica, Ingress, SearchReplica
+from serve.replicas import EngineReplica, Ingress, RewardReplica, SearchReplica
 
 # Neither holds a model: one spends its time waiting, the other reading and writing JSON.
 FRONT_CPUS = 0.1
+REWARD = "reward"
 # Each question holds one call for as long as its search takes.
 FRONT_ONGOING = 256
 _QUIET = LoggingConfig(log_level="WARNING", enable_access_log=False)
@@ -33,7 +35,7 @@ def build_app(config: ServeConfig, engine: type[EngineReplica] = EngineReplica) 
             graceful_shutdown_wait_loop_s=0.2,
             logging_config=_QUIET,
         )
-        .bind(*_engines(config, engine))
+        .bind(*_engines(config, engine), _reward(config))
     )
     return (
         serve.deployment(serve.ingress()(Ingress))
@@ -51,16 +53,26 @@ def build_app(config: ServeConfig, engine: type[EngineReplica] = EngineReplica) 
 
 def cpus_needed(config: ServeConfig) -> float:
     """Cores that all replicas together reserve."""
-    engines = sum(pool.replicas * pool.num_cpus for _, pool in engine_pools(config))
-    return engines + FRONT_CPUS * (config.orchestrator_replicas + config.ingress_replicas)
+    models = sum(pool.replicas * pool.num_cpus for _, pool in model_pools(config))
+    return models + FRONT_CPUS * (config.orchestrator_replicas + config.ingress_replicas)
+
+
+def model_pools(config: ServeConfig) -> list[tuple[str, PoolConfig]]:
+    """Every deployment that holds a model, by name."""
+    return engine_pools(config) + ([] if config.reward is None else [(REWARD, config.reward_pool)])
 
 
 def engine_pools(config: ServeConfig) -> list[tuple[str, PoolConfig]]:
     """Every engine deployment by name; generators in writing order, then judges."""
     if config.topology is Topology.SHARED:
-        return [("engines", config.pool)]
-    roles = (("generate", config.generators), ("judge", config.judges))
-    return [(_name(role, stage), own.get(stage, config.pool)) for role, own in roles for stage in STAGES]
+        judges = config.pool.model_copy(update={"model": config.judge_model})
+        return [("engines", config.pool)] + ([] if config.judge_model is None else [("judges", judges)])
+    generators = [(_name("generate", stage), config.generators.get(stage, config.pool)) for stage in STAGES]
+    judging = [(_name("judge", stage), config.judges.get(stage, config.pool)) for stage in STAGES]
+    if config.judge_model is None:
+        return generators + judging
+    own = {"model": config.judge_model}
+    return generators + [(name, pool if pool.model else pool.model_copy(update=own)) for name, pool in judging]
 
 
 def _name(role: str, stage: Stage) -> str:
@@ -71,13 +83,19 @@ def _engines(config: ServeConfig, engine: type[EngineReplica]) -> tuple[list[App
     """Generators and judges as ``SearchReplica`` takes them."""
     pools = [_deployment(name, config, pool, engine) for name, pool in engine_pools(config)]
     if config.topology is Topology.SHARED:
-        return pools, pools
+        return pools[:1], pools[-1:]
     return pools[: len(STAGES)], pools[len(STAGES) :]
 
 
-def _deployment(name: str, config: ServeConfig, pool: PoolConfig, engine: type[EngineReplica]) -> Application:
+def _reward(config: ServeConfig) -> Application | None:
+    return None if config.reward is None else _deployment(REWARD, config, config.reward_pool, RewardReplica)
+
+
+def _deployment(
+    name: str, config: ServeConfig, pool: PoolConfig, replica: type[EngineReplica] | type[RewardReplica]
+) -> Application:
     return (
-        serve.deployment(engine)
+        serve.deployment(replica)
         .options(
             name=name,
             num_replicas=pool.replicas,

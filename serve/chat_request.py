@@ -16,6 +16,7 @@ from reasoning.errors import ConfigError
 from reasoning.protocols import Sampling
 from reasoning.records import ImageRef, Question, Turn, question_id
 from reasoning.search.config import SearchConfig, Strategy
+from reasoning.search.parts import needs_rewarder
 from reasoning.search.presets import Preset, preset_fields
 from serve.api_errors import ApiError
 from serve.chat_body import ChatBody, ImagePart, Message, TextPart, split_ignored
@@ -113,6 +114,16 @@ def _search(body: ChatBody, config: ServeConfig) -> tuple[SearchConfig, list[str
         search = replace(base, **given, width=width, sampling=sampling)
     except ConfigError as error:
         raise ApiError(str(error), 422) from error
+    if needs_rewarder(search) and config.reward is None:
+        raise ApiError(
+            "Field 'scorer': this service has no reward model; take likelihood, rating or round_robin.",
+            400,
+            "scorer",
+            "no_reward_model",
+        )
+    expected = search.retrace.expected
+    if search.strategy is Strategy.SWIRES and expected is not None and expected.scorer is not search.scorer:
+        notes.append(f"the cutoff was fitted on scores by {expected.scorer}, not by {search.scorer}")
     if search.sampling.temperature == 0 and search.strategy not in (Strategy.DIRECT, Strategy.GREEDY):
         notes.append("temperature 0 makes all candidates alike; leave it out to search")
     return search, notes

@@ -8,8 +8,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from actors.rewards.config import RewardConfig
 from reasoning.errors import ConfigError
 from reasoning.search.config import SearchConfig
+from reasoning.search.parts import needs_rewarder
 from reasoning.stages import FourStages, Stage
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -117,6 +119,14 @@ class ServeConfig(BaseModel):
     """``per_stage``: generators that differ from ``pool``."""
     judges: dict[Stage, PoolConfig] = Field(default_factory=dict)
     """``per_stage``: judges that differ from ``pool``."""
+    judge_model: Path | None = None
+    """A model of its own that judges: in the judges' pools that name none, with ``shared`` in a pool of its own."""
+    reward: RewardConfig | None = None
+    """A reward model, for searches that score by one; a deployment of its own."""
+    reward_pool: PoolConfig = PoolConfig()
+    """Its replicas; ``model`` is said in ``reward``."""
+    calibration: Path | None = None
+    """A file of ``stagebeam calibrate``: the cutoff of retracing searches, and the scores that are expected."""
     orchestrator_replicas: int = Field(default=1, ge=1)
     """Processes that run searches; they hold no model."""
     ingress_replicas: int = Field(default=1, ge=1)
@@ -133,6 +143,15 @@ class ServeConfig(BaseModel):
         if self.topology is Topology.SHARED and (self.generators or self.judges):
             raise ConfigError(
                 "ServeConfig.generators and judges are for topology 'per_stage'; 'shared' uses pool alone"
+            )
+        if needs_rewarder(self.search) and self.reward is None:
+            raise ConfigError(
+                "ServeConfig.search scores by a reward model and none is configured; set reward.kind and reward.model "
+                "(or reward.url)"
+            )
+        if self.reward_pool.model is not None:
+            raise ConfigError(
+                f"ServeConfig.reward_pool.model is {str(self.reward_pool.model)!r}; say it in reward.model"
             )
         if self.search.samples > self.limits.samples:
             raise ConfigError(

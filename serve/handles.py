@@ -15,7 +15,14 @@ from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableE
 
 from cluster.logs import get_logger
 from reasoning.errors import EngineError
-from reasoning.protocols import ChoiceReply, ChoiceRequest, ContinuationReply, ContinuationRequest
+from reasoning.protocols import (
+    ChoiceReply,
+    ChoiceRequest,
+    ContinuationReply,
+    ContinuationRequest,
+    RewardReply,
+    RewardRequest,
+)
 from reasoning.stages import Stage
 
 WHOLE_ANSWERS = Stage.REASONING
@@ -79,6 +86,16 @@ class HandleEngine:
             for place, reply in zip(places, answer, strict=True):
                 replies[place] = reply
         return replies
+
+
+class HandleRewarder:
+    """A pool of reward models as the Rewarder that the search asks."""
+
+    def __init__(self, pool: Handle) -> None:
+        self._pool = pool
+
+    async def reward(self, requests: Sequence[RewardRequest]) -> list[RewardReply]:
+        return cast("list[RewardReply]", await call_replica(self._pool, "reward", list(requests)))
 
 
 async def call_replica(handle: Handle, method: str, *args: Any, attempts: int = 5, pause_s: float = 0.2) -> Any:

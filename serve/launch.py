@@ -18,10 +18,12 @@ from ray.serve import RunTarget
 from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, DeploymentStatus, LoggingConfig
 
+from actors.fingerprints import models_of
+from actors.rewards.calibration import calibrated, differences, read_calibration
 from cluster.connect import ray_session, require_cpus
 from cluster.logs import get_logger
 from reasoning.errors import ConfigError, EngineError, InputError, PortInUseError
-from serve.app import build_app, cpus_needed, engine_pools
+from serve.app import build_app, cpus_needed, engine_pools, model_pools
 from serve.client import is_healthy
 from serve.config import EngineKind, ServeConfig
 
@@ -54,6 +56,7 @@ def run_serving(
     """
     check_port(config.host, config.port)
     _check_models(config)
+    config = _calibrated(config)
     with ExitStack() as session:
         cluster = session.enter_context(ray_session(address))
         require_cpus(cluster, cpus_needed(config), wanted_by="the service")
@@ -141,6 +144,19 @@ def _check_models(config: ServeConfig) -> None:
             raise InputError(f"No model at {str(folder)!r} for {name}: config.json is missing; give a model's folder")
 
 
+def _calibrated(config: ServeConfig) -> ServeConfig:
+    """The service with its search's cutoff from its calibration file; warns when that is of other models."""
+    if config.calibration is None:
+        return config
+    calibration = read_calibration(config.calibration)
+    search = calibrated({"search": config.search}, calibration, source=config.calibration)["search"]
+    if config.engine is EngineKind.TRANSFORMERS:
+        here = models_of(model=config.model, dtype=config.dtype, judge_model=config.judge_model, reward=config.reward)
+        if others := differences(calibration.made_with, here):
+            _log.warning("calibration_of_other_models", file=str(config.calibration), differs=others)
+    return config.model_copy(update={"search": search})
+
+
 def _start(config: ServeConfig, on_progress: OnProgress | None) -> None:
     started = time.monotonic()
     serve.start(
@@ -150,7 +166,7 @@ def _start(config: ServeConfig, on_progress: OnProgress | None) -> None:
     )
     target = RunTarget(build_app(config), name=APP_NAME, route_prefix="/")
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
-    seen: tuple[int, int] = (0, len(engine_pools(config)) + 2)
+    seen: tuple[int, int] = (0, len(model_pools(config)) + 2)
     while True:
         seconds = time.monotonic() - started
         application = serve.status().applications.get(APP_NAME)

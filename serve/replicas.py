@@ -12,8 +12,16 @@ from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
 from actors.images import check_image
-from reasoning.errors import EngineError
-from reasoning.protocols import ChoiceReply, ChoiceRequest, ContinuationReply, ContinuationRequest
+from actors.rewards.build import build_rewarder
+from reasoning.errors import ConfigError, EngineError
+from reasoning.protocols import (
+    ChoiceReply,
+    ChoiceRequest,
+    ContinuationReply,
+    ContinuationRequest,
+    RewardReply,
+    RewardRequest,
+)
 from reasoning.records import Question
 from reasoning.search.config import SearchConfig
 from reasoning.search.result import SearchResult
@@ -22,7 +30,7 @@ from serve.api import build_api
 from serve.config import PoolConfig, ServeConfig
 from serve.engines import build_engine
 from serve.events import StageEvent
-from serve.handles import LOST, Handle, HandleEngine, call_replica, route_all, route_stages
+from serve.handles import LOST, Handle, HandleEngine, HandleRewarder, call_replica, route_all, route_stages
 from serve.orchestrator import Orchestrator
 
 
@@ -39,11 +47,24 @@ class EngineReplica:
         return await self._engine.choose(requests)
 
 
+class RewardReplica:
+    """One reward model."""
+
+    def __init__(self, config: ServeConfig, pool: PoolConfig) -> None:
+        if config.reward is None:
+            raise ConfigError("a replica of the reward pool was made for a service without a reward model")
+        self._rewarder = build_rewarder(config.reward, threads=config.threads)
+
+    async def reward(self, requests: Sequence[RewardRequest]) -> list[RewardReply]:
+        return await self._rewarder.reward(requests)
+
+
 class SearchReplica:
     """An orchestrator over engine pools: one pool for everything, or one a stage in writing order."""
 
-    def __init__(self, generators: Sequence[Handle], judges: Sequence[Handle]) -> None:
-        self._orchestrator = Orchestrator(_engine(generators), _engine(judges))
+    def __init__(self, generators: Sequence[Handle], judges: Sequence[Handle], reward: Handle | None = None) -> None:
+        rewarder = None if reward is None else HandleRewarder(reward)
+        self._orchestrator = Orchestrator(_engine(generators), _engine(judges), rewarder)
 
     async def answer(self, question: Question, search: SearchConfig) -> SearchResult:
         return await self._orchestrator.answer(question, search)

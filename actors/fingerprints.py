@@ -9,20 +9,21 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from actors.rewards.config import RewardConfig, RewardKind
-from pipelines.score_config import OfflineConfig
 from reasoning.errors import InputError
 
 _FINGERPRINT_BYTES = 2**20
 _SCORE_FIELDS = {"kind", "url", "label", "join", "step_separator", "dtype", "max_tokens", "form", "with_image"}
 
 
-def models_of(config: OfflineConfig) -> dict[str, JsonValue]:
+def models_of(
+    *, model: Path | str, dtype: str, judge_model: Path | str | None, reward: RewardConfig | None
+) -> dict[str, JsonValue]:
     """What answers, judges and scores; raises InputError where a model's folder is not there."""
     return {
-        "model": model_fingerprint(Path(config.model)),
-        "dtype": config.dtype,
-        "judge_model": None if config.judge_model is None else model_fingerprint(Path(config.judge_model)),
-        "reward": None if config.reward is None else _reward_identity(config.reward),
+        "model": model_fingerprint(Path(model)),
+        "dtype": dtype,
+        "judge_model": None if judge_model is None else model_fingerprint(Path(judge_model)),
+        "reward": None if reward is None else _reward_identity(reward),
     }
 
 
