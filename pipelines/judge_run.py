@@ -11,11 +11,12 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 
-from actors.engines.config import TransformersEngineConfig
+from actors.engines.build import open_engine
+from actors.engines.config import EngineChoice, EngineConfig, engine_config
 from cluster.storage import write_text_atomic
 from pipelines.answers import committed_files, read_answers
 from pipelines.judge_check import JudgeCheckConfig, JudgePair, judge_check, score_check
@@ -34,12 +35,10 @@ REPORT_FILE = "judge.json"
 WAYS = ("logprob", "text", "rating")
 
 
-class JudgeRunConfig(BaseModel):
+class JudgeRunConfig(EngineChoice):
     """Which judge is measured, on which answers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    model: str
+    model: str | None = None
     """Folder of the model that judges."""
     results: str
     """Output folder of a score run, with several answers a question (best_of_n, self_consistency)."""
@@ -61,39 +60,51 @@ class JudgeRunConfig(BaseModel):
     """Number format of its weights."""
 
     @property
-    def engine(self) -> TransformersEngineConfig:
-        """What is loaded."""
-        return TransformersEngineConfig(model=self.model, device=self.device, dtype=self.dtype)
+    def judge(self) -> EngineConfig:
+        """What is loaded, or asked."""
+        return engine_config(
+            self.engine, model=self.model, device=self.device, dtype=self.dtype, vllm=self.vllm, openai=self.openai
+        )
+
+    @model_validator(mode="after")
+    def _has_a_judge(self) -> Self:
+        _ = self.judge
+        return self
 
 
 def run_judge_check(
     config: JudgeRunConfig, on_progress: Callable[[int, int, str], None] | None = None
 ) -> list[JudgeReport]:
     """A report for each way, written to ``judge.json`` too; raises InputError when there is no pair."""
-    from actors.engines.transformers_engine import TransformersEngine
-
     pairs = graded_pairs(Path(config.results), Path(config.input), config.limit)
     if not pairs:
         raise InputError(
             f"{config.results}: no question has a right and a wrong answer side by side; score it with best_of_n or "
             "self_consistency and several samples"
         )
-    reports = []
-    with TransformersEngine(config.engine) as engine:
-        for number, way in enumerate(config.ways):
-            if on_progress is not None:
-                on_progress(number, len(config.ways), f"{way}, {len(pairs):,} pairs")
-            reports.append(asyncio.run(_measure(pairs, engine, config, way)))
+    reports = asyncio.run(_measure_all(pairs, config, on_progress))
     text = json.dumps([asdict(report) for report in reports], indent=1)
     Path(config.output).mkdir(parents=True, exist_ok=True)
     write_text_atomic(Path(config.output) / REPORT_FILE, text)
     return reports
 
 
+async def _measure_all(
+    pairs: list[JudgePair], config: JudgeRunConfig, on_progress: Callable[[int, int, str], None] | None
+) -> list[JudgeReport]:
+    reports = []
+    async with open_engine(config.judge) as engine:
+        for number, way in enumerate(config.ways):
+            if on_progress is not None:
+                on_progress(number, len(config.ways), f"{way}, {len(pairs):,} pairs")
+            reports.append(await _measure(pairs, engine, config, way))
+    return reports
+
+
 async def _measure(pairs: list[JudgePair], engine: Engine, config: JudgeRunConfig, way: str) -> JudgeReport:
     mode = JudgeMode.TEXT if way == "text" else JudgeMode.LOGPROB
     check = JudgeCheckConfig(
-        mode=mode, prompt_style=config.prompt_style, in_flight=config.in_flight, model=Path(config.model).name
+        mode=mode, prompt_style=config.prompt_style, in_flight=config.in_flight, model=Path(config.judge.model).name
     )
     if way == "rating":
         return await score_check(pairs, Rating(engine, style=config.prompt_style), check)

@@ -5,29 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from rich.console import Console
 
+from actors.engines.config import Dtype, EngineChoice, EngineKind, engine_config
 from actors.images import load_image
 from reasoning.errors import EngineError, InputError
 from reasoning.ledger import Ledger
 from reasoning.prompts import question_text
 from reasoning.records import AnswerType, ImageRef, Question, question_id
 from reasoning.search.config import SearchConfig
+from reasoning.search.result import SearchResult
 from reasoning.stages import STAGES, FourStages, Stage
 from reasoning.trace import Trace
 from stagebeam.console import output_console
 from stagebeam.model_search import DEFAULT_MODEL, load_with_search
 
 
-class AskConfig(BaseModel):
+class AskConfig(EngineChoice):
     """Who answers, and how."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     url: str | None = None
     """A running service; it answers with its own search."""
@@ -37,6 +37,8 @@ class AskConfig(BaseModel):
     """How the loaded model searches; the search kept beside the model lies under this."""
     device: str = "cpu"
     """Where the loaded model runs."""
+    dtype: Dtype = "float32"
+    """Number format of its weights."""
     timeout_s: float = Field(default=600, gt=0)
     """How long to wait for a service."""
 
@@ -126,18 +128,11 @@ def _ask_service(config: AskConfig, question: Question) -> Reply:
 
 
 def _ask_model(config: AskConfig, question: Question) -> Reply:
-    if not (config.model / "config.json").is_file():
+    if config.engine is not EngineKind.OPENAI and not (config.model / "config.json").is_file():
         raise InputError(
             f"no model in {config.model}: give --model FOLDER or --url URL, or make one with `stagebeam quickstart`"
         )
-    from actors.engines.config import TransformersEngineConfig
-    from actors.engines.transformers_engine import TransformersEngine
-    from reasoning.search import run_search
-
-    settings = TransformersEngineConfig(model=str(config.model), device=config.device)
-    clock: Callable[[], float] = time.monotonic
-    with TransformersEngine(settings) as engine:
-        result = asyncio.run(run_search(question, config.search, generator=engine, judge=engine, clock=clock))
+    result = asyncio.run(_search(config, question))
     return Reply(
         conclusion=result.conclusion,
         fault=result.fault,
@@ -145,6 +140,22 @@ def _ask_model(config: AskConfig, question: Question) -> Reply:
         trace=result.trace,
         ledger=result.ledger,
     )
+
+
+async def _search(config: AskConfig, question: Question) -> SearchResult:
+    from actors.engines.build import open_engine
+    from reasoning.search import run_search
+
+    settings = engine_config(
+        config.engine,
+        model=str(config.model),
+        device=config.device,
+        dtype=config.dtype,
+        vllm=config.vllm,
+        openai=config.openai,
+    )
+    async with open_engine(settings) as engine:
+        return await run_search(question, config.search, generator=engine, judge=engine, clock=time.monotonic)
 
 
 def _print(reply: Reply, console: Console, *, with_stages: bool, trace: Path | None) -> None:

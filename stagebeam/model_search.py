@@ -40,10 +40,12 @@ def read_search(model: Path) -> dict[str, Any]:
 def load_with_search(cls: type[T], file: Path | None, overrides: Sequence[str]) -> T:
     """As ``load_config``, for a class with ``model`` and ``search``; the model's own search lies under the settings.
 
-    A preset in the settings lies over the model's search, whose wording and token limits stay.
+    A preset in the settings lies over the model's search, whose wording and token limits stay. The model
+    behind an endpoint has no search kept here.
     """
     first = load_config(cls, file, overrides)
-    model = getattr(first, "model", None)
+    is_elsewhere = getattr(first, "openai", None) is not None
+    model = None if is_elsewhere else getattr(first, "model", None)
     search = read_search(Path(model)) if model is not None else {}
     if not search:
         return first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -49,6 +49,9 @@ class TransformersEngineConfig(BaseModel):
     """Number format of weights and activations."""
     threads: int = Field(default=1, ge=1)
     """Torch threads of this process. On shared cores one is fastest, two can be ten times slower."""
+    compile: bool = False
+    """Whether steps of generation are compiled (torch.compile): a start of up to minutes, then quicker steps.
+    A CPU needs a C++ compiler for it."""
     max_rows: int = Field(default=64, ge=1)
     """Continuations that are generated side by side; the others wait."""
     max_prefill_tokens: int = Field(default=4096, ge=1)
@@ -142,6 +145,30 @@ class VllmEngineConfig(BaseModel):
 
 
 EngineConfig = TransformersEngineConfig | VllmEngineConfig | OpenAIEngineConfig
+
+
+class EngineChoice(BaseModel):
+    """Which engine a run uses. What is said of ``model`` and of where it runs stands beside it."""
+
+    model_config = _STRICT
+
+    engine: EngineKind = EngineKind.TRANSFORMERS
+    """What runs the model, or whom to ask for it."""
+    openai: OpenAIEngineConfig | None = None
+    """``engine: openai``: the endpoint; ``model``, ``device``, ``dtype`` and ``threads`` say nothing then."""
+    vllm: VllmSettings = VllmSettings()
+    """``engine: vllm``: what vLLM is told."""
+
+    @model_validator(mode="after")
+    def _names_one_engine(self) -> Self:
+        check_choice(self.engine.value, self.openai)
+        return self
+
+
+def check_choice(engine: str, openai: OpenAIEngineConfig | None) -> None:
+    """Raise ConfigError when an endpoint is described that would not be asked."""
+    if openai is not None and engine != EngineKind.OPENAI:
+        raise ConfigError(f"openai.base_url is {openai.base_url!r} and engine {engine!r}; set engine to openai")
 
 
 def engine_config(

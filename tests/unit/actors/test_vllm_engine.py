@@ -136,7 +136,8 @@ def test_stop_texts_are_kept_and_told_apart(use: Use) -> None:
 
 
 def test_a_prefix_that_was_computed_is_counted_as_cached(use: Use) -> None:
-    request = ask(image=picture("green"))
+    # Longer than a block of the cache.
+    request = ask(prompt="How many red circles are there? " * 3, image=picture("green"))
     [first], [again] = (use(lambda engine: engine.generate([request])) for _ in range(2))
     assert (first.usage.cached_tokens, first.usage.image_encodes) == (0, 1)
     assert again.usage.cached_tokens > 0
