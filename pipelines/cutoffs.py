@@ -36,6 +36,8 @@ class Finished:
     """Of the whole answer; None when there was only one to choose from."""
     is_right: bool | None
     """None without a known answer, or without a conclusion."""
+    is_double: bool = False
+    """Whether an earlier one says the same: it has no conclusion of its own, but counts for the cutoff."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,8 @@ def scored_tree(answer: Answer) -> ScoredTree:
     conclusions = {one.parent: one for one in trace.candidates if one.stage is Stage.CONCLUSION and one.fault is None}
     scores: dict[str, list[float]] = {}
     reasonings: list[Finished] = []
+    texts = {one.id: one.text for one in trace.candidates}
+    seen: set[tuple[str, str]] = set()
     for one in trace.candidates:
         if one.score is None:
             continue
@@ -72,10 +76,16 @@ def scored_tree(answer: Answer) -> ScoredTree:
         scores.setdefault(stage_name(stage), []).append(one.score)
         if one.stage is Stage.REASONING:
             end = conclusions.get(one.id)
-            is_right = _grade(answer.question, end.text) if end is not None else None
+            said = (texts.get(one.parent or "", ""), one.text)
             reasonings.append(
-                Finished(score=one.score, answer_score=end.score if end is not None else None, is_right=is_right)
+                Finished(
+                    score=one.score,
+                    answer_score=end.score if end is not None else None,
+                    is_right=_grade(answer.question, end.text) if end is not None else None,
+                    is_double=said in seen,
+                )
             )
+            seen.add(said)
     return ScoredTree(scores={name: tuple(found) for name, found in scores.items()}, reasonings=tuple(reasonings))
 
 
@@ -124,7 +134,7 @@ def effect(trees: Sequence[ScoredTree], sizes: Retrace, share: float, cutoff: fl
         ranked = sorted(tree.reasonings, key=lambda one: -one.score)
         stops = len(ranked) > 1 and ranked[1].score > cutoff
         retraced += not stops
-        is_right = _picked(ranked[: sizes.finalists])
+        is_right = _picked([one for one in ranked if not one.is_double][: sizes.finalists])
         if is_right is not None:
             graded[stops] += 1
             right[stops] += is_right

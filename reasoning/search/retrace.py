@@ -48,7 +48,7 @@ async def answer_by_retracing(book: Notebook, scorer: Scorer) -> SearchResult:
             reasonings, found = await _reasonings(book, scorer, captions, turn)
             failures += found
             pool.add(reasonings)
-        if _is_good_enough(list(pool.scored.values()), sizes.cutoff):
+        if _is_good_enough([*pool.scored.values(), *pool.doubles], sizes.cutoff):
             break
     ranked = pool.ranked()
     if not ranked:
@@ -62,10 +62,13 @@ class _Ranking:
 
     scored: dict[Path, float] = field(default_factory=dict)
     unscored: dict[Path, float] = field(default_factory=dict)
+    doubles: list[float] = field(default_factory=list)
+    """Scores of paths that say the same as one of the scored: they go no further, but count for the cutoff."""
 
     def add(self, other: _Ranking) -> None:
         self.scored |= other.scored
         self.unscored |= other.unscored
+        self.doubles += other.doubles
 
     def ranked(self) -> list[Path]:
         """Best first; ties keep writing order."""
@@ -92,7 +95,15 @@ async def _reasonings(
     written, failures = await draw_stage(
         book, Stage.REASONING, spread(captions, sizes.captions, first=turn * sizes.captions)
     )
-    return await _rank(book, scorer, Stage.REASONING, without_doubles(written)), failures
+    kinds = without_doubles(written)
+    ranking = await _rank(book, scorer, Stage.REASONING, kinds)
+    by_text = {tuple(path.texts.values()): path for path in kinds}
+    for path in written:
+        kind = by_text[tuple(path.texts.values())]
+        if path is not kind and kind in ranking.scored:
+            ranking.doubles.append(ranking.scored[kind])
+            book.candidates[path.id] = replace(book.candidates[path.id], score=book.candidates[kind.id].score)
+    return ranking, failures
 
 
 async def _conclude(book: Notebook, scorer: Scorer, ranked: Sequence[Path]) -> SearchResult:

@@ -93,6 +93,7 @@ def test_a_tree_reads_scores_and_grades_from_the_trace() -> None:
             candidate("S3.1", "S2.1", Stage.REASONING, "r", 0.6),
             candidate("S3.2", "S2.1", Stage.REASONING, "s", 0.4),
             candidate("S3.3", "S2.1", Stage.REASONING, "unscored", None),
+            candidate("S3.4", "S2.1", Stage.REASONING, "r", 0.6),
             candidate("S4.1", "S3.1", Stage.CONCLUSION, right, 0.8),
         ),
     )
@@ -101,10 +102,11 @@ def test_a_tree_reads_scores_and_grades_from_the_trace() -> None:
         trace=trace.to_json(), ledger=Ledger(), error=None, error_type=None,
     )  # fmt: skip
     found = scored_tree(answer)
-    assert found.scores == {"CAPTION": (0.3,), "REASONING": (0.6, 0.4), "answer": (0.8,)}
+    assert found.scores == {"CAPTION": (0.3,), "REASONING": (0.6, 0.4, 0.6), "answer": (0.8,)}
     assert found.reasonings == (
         Finished(score=0.6, answer_score=0.8, is_right=True),
         Finished(score=0.4, answer_score=None, is_right=None),
+        Finished(score=0.6, answer_score=None, is_right=None, is_double=True),
     )
     assert scored_tree(replace(answer, trace=None)).reasonings == ()
 

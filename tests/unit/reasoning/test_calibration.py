@@ -153,6 +153,22 @@ def test_a_scorer_that_is_lost_for_good_still_leaves_an_answer() -> None:
     assert result.ledger.reward_tokens == 0
 
 
+def test_reasonings_that_say_the_same_count_for_the_cutoff_and_are_scored_once() -> None:
+    def write(request: ContinuationRequest, index: int) -> str:
+        assert request.stage is not None
+        return render_stage(request.stage, "900")
+
+    rewarder = LosableRewarder()
+    config = SearchConfig(
+        strategy=Strategy.SWIRES, scorer=ScorerKind.REWARD, retrace=Retrace(captions=2, kept=1, rounds=3, cutoff=0.5)
+    )
+    engine = ScriptedEngine(write)
+    result = asyncio.run(run_search(QUESTION, config, generator=engine, rewarder=rewarder, clock=lambda: 0.0))
+    reasonings = [one for one in result.trace.candidates if one.stage is Stage.REASONING]
+    assert [one.score for one in reasonings] == [0.9, 0.9], "one round, in which both drew the same"
+    assert [len(batch) for batch in rewarder.batches] == [1, 1]
+
+
 def test_without_fallback_a_lost_scorer_is_an_error() -> None:
     with pytest.raises(EngineError, match="gone"):
         retrace(LosableRewarder(1), judge_fallback=False)
