@@ -53,10 +53,10 @@ def render_trace_page(
 ) -> str:
     """The page as HTML. ``question`` carries the picture by its bytes, or the page shows none."""
     counts = count_verdicts(trace)
-    found = [(f"{len(trace.candidates):,}", "candidates")]
-    found += [(f"{number:,}", name) for name, number in counts.as_dict().items()]
+    found = [("candidates", f"{len(trace.candidates):,}")]
+    found += [(name, f"{number:,}") for name, number in counts.as_dict().items()]
     if ledger is not None:
-        found += [(f"{ledger.computed_tokens:,}", "tokens"), (seconds(ledger.seconds), "in all")]
+        found += [("tokens", f"{ledger.computed_tokens:,}"), ("time", seconds(ledger.seconds))]
     return render(
         "trace.html",
         script="trace.js",

@@ -177,8 +177,8 @@ def test_the_winning_path_alone_and_as_a_list(page: Page, result: SearchResult) 
 
 def test_tokens_times_and_counters_are_told(page: Page, result: SearchResult) -> None:
     counts = page.evaluate("[...document.querySelectorAll('.counts li')].map(e => e.textContent)")
-    assert counts[:6] == ["16 candidates", "12 comparisons", "3 unreadable", "9 swapped", "9 tied", "1 fallbacks"]
-    assert f"{result.ledger.computed_tokens:,} tokens" in counts
+    assert counts[:6] == ["candidates 16", "comparisons 12", "unreadable 3", "swapped 9", "tied 9", "fallbacks 1"]
+    assert f"tokens {result.ledger.computed_tokens:,}" in counts
     assert page.evaluate("document.querySelectorAll('.times .bar').length") == len(result.trace.steps) == 8
     widths = page.evaluate("[...document.querySelectorAll('.times .bar')].map(e => e.getBoundingClientRect().width)")
     assert all(width > 1 for width in widths)
