@@ -97,7 +97,7 @@ def test_a_cutoff_is_fitted_taken_and_watched(folder: Path) -> None:
         CalibrateConfig(output=str(folder / "calibration"), search=RETRACE, **common), build_engine=scripted()
     )
     assert read_calibration(fitted.file) == fitted.calibration
-    assert fitted.calibration.expected.count == 39
+    assert fitted.calibration.expected.count == 40
     assert fitted.calibration.splits == {"val": 20}
     at_share = [one for one in fitted.calibration.effects if one.share == 0.6]
     assert at_share[0].cutoff == fitted.calibration.cutoff
@@ -107,7 +107,7 @@ def test_a_cutoff_is_fitted_taken_and_watched(folder: Path) -> None:
     assert summary.warnings == ()
     traces = [Trace.from_json(a.trace or "") for a in read_answers(committed_files(folder / "scored")["retrace"])]
     scores = [one.score for trace in traces for one in trace.candidates if one.stage is Stage.REASONING]
-    assert sum(score is not None and score <= fitted.calibration.cutoff for score in scores) == round(0.6 * 39)
+    assert sum(score is not None and score <= fitted.calibration.cutoff for score in scores) == round(0.6 * 40)
 
     expected = fitted.calibration.expected
     elsewhere = replace(expected, mean=expected.mean + 2 * expected.std)
