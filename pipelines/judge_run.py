@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Self
@@ -17,22 +18,24 @@ from pydantic import Field, model_validator
 
 from actors.engines.build import open_engine
 from actors.engines.config import EngineChoice, EngineConfig, engine_config
+from actors.rewards.build import open_rewarder
+from actors.rewards.config import RewardConfig
 from cluster.storage import write_text_atomic
 from pipelines.answers import committed_files, read_answers
 from pipelines.judge_check import JudgeCheckConfig, JudgePair, judge_check, score_check
 from pipelines.measures import JudgeReport
 from pipelines.preferences import pairs_of
 from pipelines.schemas import read_questions
-from reasoning.errors import InputError
+from reasoning.errors import ConfigError, InputError
 from reasoning.judges import JudgeMode
-from reasoning.protocols import Engine
-from reasoning.scorers import Rating
+from reasoning.protocols import Engine, Rewarder
+from reasoning.scorers import Rating, Reward
 from reasoning.search.config import PromptStyle
 from reasoning.stages import Stage
 from reasoning.trace import Trace
 
 REPORT_FILE = "judge.json"
-WAYS = ("logprob", "text", "rating")
+REWARD = "reward"
 
 
 class JudgeRunConfig(EngineChoice):
@@ -46,8 +49,12 @@ class JudgeRunConfig(EngineChoice):
     """The questions that it answered: the pictures come from there."""
     output: str
     """Folder for ``judge.json``."""
-    ways: tuple[Literal["logprob", "text", "rating"], ...] = Field(default=("logprob", "rating"), min_length=1)
-    """Compare by probabilities, compare in writing, rate each by itself."""
+    ways: tuple[Literal["logprob", "text", "rating", "reward"], ...] = Field(
+        default=("logprob", "rating"), min_length=1
+    )
+    """Compare by probabilities, compare in writing, rate each by itself; score each by the reward model."""
+    reward: RewardConfig | None = None
+    """The reward model, for ``reward`` among the ways; if that is the only way, no model is loaded to judge."""
     prompt_style: PromptStyle = PromptStyle.STANDARD
     """Wording of the judge's prompts; the one the model was trained on."""
     limit: int = Field(default=500, ge=1)
@@ -68,8 +75,19 @@ class JudgeRunConfig(EngineChoice):
 
     @model_validator(mode="after")
     def _has_a_judge(self) -> Self:
-        _ = self.judge
+        if self.asks_judge:
+            _ = self.judge
+        if REWARD in self.ways and self.reward is None:
+            raise ConfigError(
+                "JudgeRunConfig.ways holds 'reward' and no reward model is configured; set reward.kind and "
+                "reward.model (or reward.url)"
+            )
         return self
+
+    @property
+    def asks_judge(self) -> bool:
+        """Whether any way needs a model that judges."""
+        return any(way != REWARD for way in self.ways)
 
 
 def run_judge_check(
@@ -93,22 +111,36 @@ async def _measure_all(
     pairs: list[JudgePair], config: JudgeRunConfig, on_progress: Callable[[int, int, str], None] | None
 ) -> list[JudgeReport]:
     reports = []
-    async with open_engine(config.judge) as engine:
+    async with AsyncExitStack() as opened:
+        engine = await opened.enter_async_context(open_engine(config.judge)) if config.asks_judge else None
+        rewarder = await opened.enter_async_context(open_rewarder(config.reward))
         for number, way in enumerate(config.ways):
             if on_progress is not None:
                 on_progress(number, len(config.ways), f"{way}, {len(pairs):,} pairs")
-            reports.append(await _measure(pairs, engine, config, way))
+            reports.append(await _measure(pairs, engine, rewarder, config, way))
     return reports
 
 
-async def _measure(pairs: list[JudgePair], engine: Engine, config: JudgeRunConfig, way: str) -> JudgeReport:
+async def _measure(
+    pairs: list[JudgePair], engine: Engine | None, rewarder: Rewarder | None, config: JudgeRunConfig, way: str
+) -> JudgeReport:
     mode = JudgeMode.TEXT if way == "text" else JudgeMode.LOGPROB
     check = JudgeCheckConfig(
-        mode=mode, prompt_style=config.prompt_style, in_flight=config.in_flight, model=Path(config.judge.model).name
+        mode=mode, prompt_style=config.prompt_style, in_flight=config.in_flight, model=_name(config, way)
     )
+    if way == REWARD and rewarder is not None:
+        return await score_check(pairs, Reward(rewarder), check)
+    if engine is None:
+        raise ConfigError(f"JudgeRunConfig.ways: {way!r} needs a model that judges")
     if way == "rating":
         return await score_check(pairs, Rating(engine, style=config.prompt_style), check)
     return await judge_check(pairs, engine, check)
+
+
+def _name(config: JudgeRunConfig, way: str) -> str:
+    if way == REWARD and config.reward is not None:
+        return Path(config.reward.model or config.reward.url or REWARD).name
+    return Path(config.judge.model).name
 
 
 def graded_pairs(results: Path, questions: Path, limit: int) -> list[JudgePair]:
