@@ -141,7 +141,7 @@ async def _ask_both_orders(pair: JudgePair, judge: PairwiseJudge) -> PairOutcome
 
 async def _score_both(pair: JudgePair, scorer: Scorer) -> PairOutcome:
     drafts = [Draft(id=name, text=text, prior=pair.prior) for name, text in (("1", pair.better), ("2", pair.worse))]
-    (better, worse), _ = await scorer.score(pair.question, pair.stage, drafts)
+    better, worse = (await scorer.score(pair.question, pair.stage, drafts)).scores
     verdicts = (Verdict.UNREADABLE, Verdict.UNREADABLE)
     if better is not None and worse is not None:
         verdicts = _RIGHT if better > worse else _RIGHT[::-1] if better < worse else (Verdict.TIE, Verdict.TIE)

@@ -22,7 +22,7 @@ from reasoning.protocols import ChoiceRequest, ContinuationRequest, Engine, Samp
 from reasoning.records import Question
 from reasoning.search.config import PromptStyle, UnreadableVerdict
 from reasoning.stages import Stage
-from reasoning.trace import Verdict
+from reasoning.trace import Comparison, Verdict
 from reasoning.verdicts import parse_correctness, parse_verdict
 
 
@@ -188,6 +188,20 @@ class PairwiseJudge:
         usage = sum((reply.usage for reply in replies), Usage())
         said = [reply.continuations[0] for reply in replies]
         return [None if one.stop is StopReason.ABORTED else one.text for one in said], usage
+
+
+def as_comparison(said: Opinion, stage: Stage | None, first: str, second: str) -> Comparison:
+    """An opinion on the candidates with these ids as the trace keeps it."""
+    return Comparison(
+        stage=stage,
+        first=first,
+        second=second,
+        verdict=said.verdict,
+        p_first=said.p_first,
+        is_swap_consistent=said.is_swap_consistent,
+        reply=said.reply,
+        unread=said.unread,
+    )
 
 
 def share_of_first(first: float, second: float) -> float | None:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from reasoning.drafts import Draft, distinct
-from reasoning.judges import Contender, JudgeMode, Opinion, PairwiseJudge
+from reasoning.judges import Contender, JudgeMode, Opinion, PairwiseJudge, as_comparison
 from reasoning.ledger import Ledger
 from reasoning.records import Question
 from reasoning.search.config import Pairing
@@ -58,7 +58,10 @@ class Knockout:
             byes = standing[2 * games :]
             opinions, cost = await self._opinions(question, stage, pairs, checks)
             ledger += cost
-            comparisons += [_comparison(stage, *pair, said) for pair, said in zip(pairs, opinions, strict=True)]
+            comparisons += [
+                as_comparison(said, stage, first.id, second.id)
+                for (first, second), said in zip(pairs, opinions, strict=True)
+            ]
             winners = [_winner(*pair, said, place) for pair, said in zip(pairs, opinions, strict=True)]
             # Who sat out plays first in the next round.
             standing = [*byes, *winners]
@@ -123,19 +126,6 @@ def _decided(first: bool | None, second: bool | None) -> Opinion | None:
         return None
     verdict = Verdict.FIRST if first else Verdict.SECOND
     return Opinion(verdict=verdict, reply="the other reasoning does not follow from its caption")
-
-
-def _comparison(stage: Stage | None, first: Draft, second: Draft, said: Opinion) -> Comparison:
-    return Comparison(
-        stage=stage,
-        first=first.id,
-        second=second.id,
-        verdict=said.verdict,
-        p_first=said.p_first,
-        is_swap_consistent=said.is_swap_consistent,
-        reply=said.reply,
-        unread=said.unread,
-    )
 
 
 def _winner(first: Draft, second: Draft, said: Opinion, place: Mapping[str, int]) -> Draft:

@@ -13,9 +13,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from reasoning.drafts import Draft, distinct
-from reasoning.ledger import Ledger
 from reasoning.records import Question
-from reasoning.scorers import Scorer, Scores
+from reasoning.scorers import Scorer, Scores, Scoring
 from reasoning.selectors import Selection
 from reasoning.stages import Stage
 
@@ -45,10 +44,10 @@ class Posterior:
         standing = distinct(drafts)
         meant = [draft.key or draft.id for draft in standing]
         evidence, notes = _log_probabilities(stage, drafts, standing)
-        ledger = Ledger()
+        found = Scoring(scores=[])
         if self._scorer is not None and len(set(meant)) > 1:
-            scores, ledger = await self._scorer.score(question, stage, standing)
-            odds = _log_odds(scores, is_probability=self._scorer.is_probability)
+            found = await self._scorer.score(question, stage, standing)
+            odds = _log_odds(found.scores, is_probability=self._scorer.is_probability)
             evidence = [known + more for known, more in zip(evidence, odds, strict=True)]
         weights = [math.exp(value - max(evidence)) for value in evidence]
         shares: dict[str, float] = {}
@@ -58,7 +57,8 @@ class Posterior:
         return Selection(
             kept=tuple(standing[i].id for i in order[:keep]),
             scores={draft.id: shares[name] for draft, name in zip(standing, meant, strict=True)},
-            ledger=ledger,
+            comparisons=found.comparisons,
+            ledger=found.ledger,
             notes=notes,
         )
 

@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from reasoning.drafts import Draft
-from reasoning.judges import Contender, PairwiseJudge, share_of_first
+from reasoning.judges import Contender, PairwiseJudge, as_comparison, share_of_first
 from reasoning.ledger import Ledger
 from reasoning.prompts import RATING_OPTIONS, rating_prompt
 from reasoning.protocols import ChoiceRequest, Chooser, Rewarder, RewardRequest
 from reasoning.records import Question
 from reasoning.search.config import PromptStyle
 from reasoning.stages import Stage
+from reasoning.trace import Comparison
 
 Scores = list[float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """What scoring drafts gave, in their order."""
+
+    scores: Scores
+    ledger: Ledger = field(default_factory=Ledger)
+    comparisons: tuple[Comparison, ...] = ()
+    """Those the scores are made of."""
 
 
 class Scorer(Protocol):
@@ -36,7 +47,7 @@ class Scorer(Protocol):
         """Whether scores lie in [0, 1]; else they are logits of any size."""
         ...
 
-    async def score(self, question: Question, stage: Stage | None, drafts: Sequence[Draft]) -> tuple[Scores, Ledger]:
+    async def score(self, question: Question, stage: Stage | None, drafts: Sequence[Draft]) -> Scoring:
         """A score for each draft, in one batch; raises EngineError when what it asks is lost."""
         ...
 
@@ -48,8 +59,8 @@ class Likelihood:
     kind: str = "mean_logprob"
     is_probability: bool = False
 
-    async def score(self, question: Question, stage: Stage | None, drafts: Sequence[Draft]) -> tuple[Scores, Ledger]:
-        return [_number(draft.mean_logprob) for draft in drafts], Ledger()
+    async def score(self, question: Question, stage: Stage | None, drafts: Sequence[Draft]) -> Scoring:
+        return Scoring(scores=[_number(draft.mean_logprob) for draft in drafts])
 
 
 class Rating:
@@ -62,7 +73,7 @@ class Rating:
         self._engine = engine
         self._style = style
 
-    async def score(self, question: Question, stage: Stage | None, drafts: Sequence[Draft]) -> tuple[Scores, Ledger]:
+    async def score(self, question: Question, stage: Stage | None, drafts: Sequence[Draft]) -> Scoring:
         requests = [
             ChoiceRequest(
                 prompt=rating_prompt(self._style, question, stage, draft.prior, draft.text),
@@ -75,10 +86,11 @@ class Rating:
             for draft in drafts
         ]
         if not requests:
-            return [], Ledger()
+            return Scoring(scores=[])
         replies = await self._engine.choose(requests)
         cost = sum((Ledger.of_judging(reply.usage) for reply in replies), Ledger())
-        return [share_of_first(*reply.logprobs) for reply in replies], cost + Ledger.of_step()
+        scores = [share_of_first(*reply.logprobs) for reply in replies]
+        return Scoring(scores=scores, ledger=cost + Ledger.of_step())
 
 
 class RoundRobin:
@@ -90,7 +102,7 @@ class RoundRobin:
     def __init__(self, judge: PairwiseJudge) -> None:
         self._judge = judge
 
-    async def score(self, question: Question, stage: Stage | None, drafts: Sequence[Draft]) -> tuple[Scores, Ledger]:
+    async def score(self, question: Question, stage: Stage | None, drafts: Sequence[Draft]) -> Scoring:
         contenders = [Contender(text=draft.text, prior=draft.prior) for draft in drafts]
         games = [(i, j) for i in range(len(drafts)) for j in range(i + 1, len(drafts))]
         opinions, cost = await self._judge.compare(question, stage, [(contenders[i], contenders[j]) for i, j in games])
@@ -99,9 +111,11 @@ class RoundRobin:
             if (share := said.share_of_first) is not None:
                 shares[i].append(share)
                 shares[j].append(1 - share)
-        if len(drafts) == 1:
-            return [0.5], cost
-        return [sum(found) / len(found) if found else None for found in shares], cost
+        met = [
+            as_comparison(said, stage, drafts[i].id, drafts[j].id) for (i, j), said in zip(games, opinions, strict=True)
+        ]
+        scores = [sum(found) / len(found) if found else None for found in shares]
+        return Scoring(scores=[0.5] if len(drafts) == 1 else scores, ledger=cost, comparisons=tuple(met))
 
 
 class Reward:
@@ -113,15 +127,15 @@ class Reward:
     def __init__(self, model: Rewarder) -> None:
         self._model = model
 
-    async def score(self, question: Question, stage: Stage | None, drafts: Sequence[Draft]) -> tuple[Scores, Ledger]:
+    async def score(self, question: Question, stage: Stage | None, drafts: Sequence[Draft]) -> Scoring:
         requests = [
             RewardRequest(question=question, stage=stage, prior=draft.prior, text=draft.text) for draft in drafts
         ]
         if not requests:
-            return [], Ledger()
+            return Scoring(scores=[])
         replies = await self._model.reward(requests)
         cost = sum((Ledger.of_reward(reply.usage) for reply in replies), Ledger())
-        return [_number(reply.score) for reply in replies], cost + Ledger.of_step()
+        return Scoring(scores=[_number(reply.score) for reply in replies], ledger=cost + Ledger.of_step())
 
 
 def weights(scores: Scores, *, is_probability: bool) -> list[float]:

@@ -103,11 +103,15 @@ class HighestScore:
         standing = distinct(drafts)
         if len(standing) <= keep:
             return Selection(kept=tuple(draft.id for draft in standing))
-        scores, ledger = await self._scorer.score(question, stage, standing)
-        known = {draft.id: score for draft, score in zip(standing, scores, strict=True) if score is not None}
+        found = await self._scorer.score(question, stage, standing)
+        known = {draft.id: score for draft, score in zip(standing, found.scores, strict=True) if score is not None}
         best = sorted(standing, key=lambda draft: -known.get(draft.id, -math.inf))[:keep]
         return Selection(
-            kept=tuple(draft.id for draft in best), scores=known, ledger=ledger, notes=_unscored(stage, scores)
+            kept=tuple(draft.id for draft in best),
+            scores=known,
+            comparisons=found.comparisons,
+            ledger=found.ledger,
+            notes=_unscored(stage, found.scores),
         )
 
 
@@ -128,8 +132,8 @@ class WeightedVote:
         if len({draft.key for draft in drafts}) == 1:
             return await MostVotes().select(question, stage, drafts, keep, seed)
         standing = distinct(drafts)
-        scores, ledger = await self._scorer.score(question, stage, standing)
-        weighs = weights(scores, is_probability=self._scorer.is_probability)
+        found = await self._scorer.score(question, stage, standing)
+        weighs = weights(found.scores, is_probability=self._scorer.is_probability)
         by_text = {draft.text: weight for draft, weight in zip(standing, weighs, strict=True)}
         votes: dict[str, float] = {}
         for draft in drafts:
@@ -139,8 +143,9 @@ class WeightedVote:
         return Selection(
             kept=tuple(draft.id for draft in best),
             scores={draft.id: votes[draft.key] / total for draft in drafts},
-            ledger=ledger,
-            notes=_unscored(stage, scores),
+            comparisons=found.comparisons,
+            ledger=found.ledger,
+            notes=_unscored(stage, found.scores),
         )
 
 

@@ -132,20 +132,21 @@ async def _rank(book: Notebook, scorer: Scorer, stage: Stage | None, paths: Sequ
     drafts = [path.whole(book.question) if stage is None else path.draft(stage) for path in paths]
     begun = book.elapsed()
     try:
-        scores, cost = await scorer.score(book.question, stage, drafts)
+        found = await scorer.score(book.question, stage, drafts)
     except EngineError as error:
         if not book.config.judge_fallback:
             raise
-        scores, _ = await Likelihood().score(book.question, stage, drafts)
+        instead = await Likelihood().score(book.question, stage, drafts)
         said = stage.lower() if stage else "answer"
         book.notes.append(f"{said}: the scorer was lost ({error}); took the likeliest instead")
         book.log(StepKind.SELECT, stage, begun, Ledger.of_step())
-        return _Ranking(unscored=_numbers(paths, scores))
-    book.ledger += cost
-    book.log(StepKind.SELECT, stage, begun, cost)
-    for path, score in zip(paths, scores, strict=True):
+        return _Ranking(unscored=_numbers(paths, instead.scores))
+    book.ledger += found.ledger
+    book.comparisons += found.comparisons
+    book.log(StepKind.SELECT, stage, begun, found.ledger)
+    for path, score in zip(paths, found.scores, strict=True):
         book.candidates[path.id] = replace(book.candidates[path.id], score=score)
-    return _Ranking(scored=_numbers(paths, scores))
+    return _Ranking(scored=_numbers(paths, found.scores))
 
 
 def _numbers(paths: Sequence[Path], scores: Scores) -> dict[Path, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,7 +11,7 @@ from search_cases import larger_number, search
 
 from reasoning.counts import VerdictCounts, count_verdicts
 from reasoning.protocols import ContinuationRequest
-from reasoning.search.config import SelectorKind, Strategy
+from reasoning.search.config import ScorerKind, SelectorKind, Strategy
 from reasoning.stages import STAGES, Stage, render_stage
 from reasoning.testing import ScriptedEngine
 from reasoning.trace import StepKind, Trace
@@ -85,3 +86,30 @@ def test_a_trace_with_steps_comes_back_and_an_older_one_reads_too() -> None:
     for met in older["comparisons"]:
         del met["unread"]
     assert Trace.from_json(json.dumps(older)) == replace(trace, steps=())
+
+
+def test_comparisons_that_make_up_a_score_are_in_the_trace_too() -> None:
+    for strategy in (Strategy.STAGE_BEAM, Strategy.SWIRES):
+        engine = ScriptedEngine(numbered, prefer=lambda *_: 0.5, order_bias=1.0)
+        found = search(engine, strategy=strategy, samples=3, selector=SelectorKind.SCORE, scorer=ScorerKind.ROUND_ROBIN)
+        captions = [met for met in found.trace.comparisons if met.stage is Stage.CAPTION]
+        drawn = len({c.text for c in found.trace.candidates if c.stage is Stage.CAPTION})
+        assert len(captions) % (drawn * (drawn - 1) // 2) == 0
+        counts = count_verdicts(found.trace)
+        # The judge leans to the first place further than its taste goes: each pair is a split.
+        assert counts.comparisons == counts.swapped == counts.tied == len(found.trace.comparisons) > 0
+
+
+def test_scores_of_which_no_verdict_could_be_read_fall_back() -> None:
+    def write(request: ContinuationRequest, index: int) -> str:
+        return numbered(request, index)
+
+    found = search(
+        ScriptedEngine(write, prefer=lambda *_: math.nan),
+        samples=3,
+        selector=SelectorKind.SCORE,
+        scorer=ScorerKind.ROUND_ROBIN,
+    )
+    counts = count_verdicts(found.trace)
+    assert (counts.comparisons, counts.unreadable, counts.fallbacks) == (12, 12, 4)
+    assert found.fault is None

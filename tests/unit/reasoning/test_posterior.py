@@ -12,7 +12,7 @@ from reasoning.drafts import Draft
 from reasoning.ledger import Ledger
 from reasoning.posterior import Posterior
 from reasoning.records import Question
-from reasoning.scorers import Scores
+from reasoning.scorers import Scoring
 from reasoning.selectors import Selection
 from reasoning.stages import Stage
 
@@ -29,9 +29,9 @@ class Given:
         self.asked = 0
         self._scores = scores
 
-    async def score(self, question: Question, stage: Stage | None, drafts: Sequence[Draft]) -> tuple[Scores, Ledger]:
+    async def score(self, question: Question, stage: Stage | None, drafts: Sequence[Draft]) -> Scoring:
         self.asked += 1
-        return list(self._scores), Ledger(judge_tokens=7)
+        return Scoring(scores=list(self._scores), ledger=Ledger(judge_tokens=7))
 
 
 def drafts(*given: tuple[str, float, str]) -> list[Draft]:
