@@ -8,23 +8,35 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from actors.engines.config import EngineConfig, OpenAIEngineConfig, TransformersEngineConfig, VllmEngineConfig
 from actors.rewards.config import RewardConfig, RewardKind
 from reasoning.errors import InputError
 
 _FINGERPRINT_BYTES = 2**20
+_ENDPOINT_FIELDS = {"base_url", "model", "continuation", "max_choices", "logprobs", "extra_body"}
 _SCORE_FIELDS = {"kind", "url", "label", "join", "step_separator", "dtype", "max_tokens", "form", "with_image"}
 
 
-def models_of(
-    *, model: Path | str, dtype: str, judge_model: Path | str | None, reward: RewardConfig | None
-) -> dict[str, JsonValue]:
+def models_of(*, engine: EngineConfig, judge: EngineConfig | None, reward: RewardConfig | None) -> dict[str, JsonValue]:
     """What answers, judges and scores; raises InputError where a model's folder is not there."""
     return {
-        "model": model_fingerprint(Path(model)),
-        "dtype": dtype,
-        "judge_model": None if judge_model is None else model_fingerprint(Path(judge_model)),
+        "model": _engine_identity(engine),
+        "dtype": None if isinstance(engine, OpenAIEngineConfig) else engine.dtype,
+        "judge_model": None if judge is None else _engine_identity(judge),
         "reward": None if reward is None else _reward_identity(reward),
     }
+
+
+def _engine_identity(engine: EngineConfig) -> JsonValue:
+    """What an engine's answers depend on. What lies behind an endpoint's name is the endpoint's affair."""
+    match engine:
+        case TransformersEngineConfig():
+            return model_fingerprint(Path(engine.model))
+        case VllmEngineConfig():
+            folder = Path(engine.model)
+            return {"engine": "vllm", "model": model_fingerprint(folder) if folder.is_dir() else engine.model}
+        case OpenAIEngineConfig():
+            return {"engine": "openai", **engine.model_dump(mode="json", include=_ENDPOINT_FIELDS)}
 
 
 def _reward_identity(reward: RewardConfig) -> JsonValue:

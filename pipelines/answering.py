@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from actors.engines.config import TransformersEngineConfig
+from actors.engines.config import EngineConfig
 from actors.rewards.build import build_rewarder
 from actors.rewards.config import RewardConfig
 from cluster.process import keep_what_is_loaded
@@ -31,14 +31,7 @@ from reasoning.search.config import SearchConfig
 from reasoning.search.result import SearchResult
 from reasoning.search.run import run_search
 
-EngineBuilder = Callable[[TransformersEngineConfig], Engine]
-
-
-def build_transformers_engine(config: TransformersEngineConfig) -> Engine:
-    """The engine of every real run."""
-    from actors.engines.transformers_engine import TransformersEngine
-
-    return TransformersEngine(config)
+EngineBuilder = Callable[[EngineConfig], Engine]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +79,11 @@ class AnswerShards:
     def __init__(
         self,
         *,
-        engine: TransformersEngineConfig,
-        judge: TransformersEngineConfig | None,
+        engine: EngineConfig,
+        judge: EngineConfig | None,
         reward: RewardConfig | None,
         searches: Mapping[str, SearchConfig],
+        threads: int,
         in_flight: int,
         output: str,
         lease: str,
@@ -103,7 +97,7 @@ class AnswerShards:
             if judge is not None:
                 self._judge = build_engine(judge)
             if reward is not None:
-                self._rewarder = build_rewarder(reward, threads=engine.threads)
+                self._rewarder = build_rewarder(reward, threads=threads)
         except StagebeamError as error:
             # Raised here it would reach the driver as a dead actor; kept, it is the first shard's answer.
             self._engine = error

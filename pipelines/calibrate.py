@@ -14,9 +14,10 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from actors.engines.build import build_engine
 from actors.rewards.calibration import Calibration, write_calibration
 from cluster.logs import get_logger
-from pipelines.answering import EngineBuilder, build_transformers_engine
+from pipelines.answering import EngineBuilder
 from pipelines.answers import committed_files, read_answers
 from pipelines.compare import Table
 from pipelines.cutoffs import ScoredTree, cautions, drawing_search, fit, scored_tree
@@ -67,7 +68,7 @@ def run_calibration(
     config: CalibrateConfig,
     on_progress: Callable[[ScoreProgress], None] | None = None,
     *,
-    build_engine: EngineBuilder = build_transformers_engine,
+    build_engine: EngineBuilder = build_engine,
 ) -> CalibrateSummary:
     """Draw, score, fit, write. Raises as ``run_scoring`` does, and InputError when no reasoning got a score."""
     output = Path(config.output)

@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.engines.build import build_engine
 from actors.rewards.calibration import Calibration, calibrated, differences, read_calibration
 from cluster.connect import ray_session, require_cpus
 from cluster.logs import get_logger
 from cluster.storage import RunFolder
-from pipelines.answering import COUNTS, AnswerShards, EngineBuilder, Shard, build_transformers_engine, moments_of
+from pipelines.answering import COUNTS, AnswerShards, EngineBuilder, Shard, moments_of
 from pipelines.answers import RESULTS, SCORE_KIND
 from pipelines.schemas import open_parquet, parquet_files
 from pipelines.score_config import ScoreConfig
@@ -69,7 +70,7 @@ def run_scoring(
     config: ScoreConfig,
     on_progress: Callable[[ScoreProgress], None] | None = None,
     *,
-    build_engine: EngineBuilder = build_transformers_engine,
+    build_engine: EngineBuilder = build_engine,
 ) -> ScoreSummary:
     """Answer what is not answered yet; returns when every shard is committed.
 
@@ -236,7 +237,8 @@ def _answer(
             num_cpus=config.cpus_per_actor,
             num_gpus=config.gpus_per_actor,
             fn_constructor_kwargs={
-                "engine": config.engine,
+                "engine": config.answerer,
+                "threads": config.threads,
                 "judge": config.judge,
                 "reward": config.reward,
                 "searches": dict(config.searches),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from actors.engines.config import TransformersEngineConfig
+from actors.engines.config import Dtype, EngineChoice, EngineConfig, check_search, engine_config
 from actors.fingerprints import models_of
 from actors.rewards.config import RewardConfig
 from reasoning.errors import ConfigError
@@ -18,19 +18,17 @@ from reasoning.search.parts import needs_rewarder
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
-class OfflineConfig(BaseModel):
+class OfflineConfig(EngineChoice):
     """What is answered, by which models and with how many actors; how, say the configurations made of it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     input: str
     """Question Parquet: a folder or one file."""
     output: str
     """Run folder: ``results/<search>/part-*.parquet``, ``run.json`` and the markers."""
-    model: str
-    """Folder of the model that answers and judges."""
+    model: str | None = None
+    """Folder of the model that answers and judges; with ``engine: openai`` it is named in ``openai``."""
     judge_model: str | None = None
-    """Folder of a model of its own that judges; None: the one that answers."""
+    """Folder of a model of its own that judges, or its name at the endpoint; None: the one that answers."""
     reward: RewardConfig | None = None
     """The reward model, for searches with ``scorer: reward``."""
     actors: int = Field(default=1, ge=1)
@@ -41,7 +39,7 @@ class OfflineConfig(BaseModel):
     """GPUs one replica holds; above 0 the model is loaded onto the GPU."""
     threads: int = Field(default=1, ge=1)
     """Threads a replica computes with."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Dtype = "float32"
     """Floating-point type of the model's weights."""
     in_flight: int = Field(default=32, ge=1)
     """Questions one replica works on at the same time; they share its batches."""
@@ -51,23 +49,31 @@ class OfflineConfig(BaseModel):
     """Only the first so many questions."""
 
     @property
-    def engine(self) -> TransformersEngineConfig:
-        """What each replica loads."""
-        return TransformersEngineConfig(
+    def answerer(self) -> EngineConfig:
+        """What each replica loads, or whom it asks."""
+        return engine_config(
+            self.engine,
             model=self.model,
             device="cuda" if self.gpus_per_actor > 0 else "cpu",
             dtype=self.dtype,
             threads=self.threads,
+            vllm=self.vllm,
+            openai=self.openai,
         )
 
     @property
-    def judge(self) -> TransformersEngineConfig | None:
-        """What each replica loads to judge; None: the engine that answers."""
-        return None if self.judge_model is None else self.engine.model_copy(update={"model": self.judge_model})
+    def judge(self) -> EngineConfig | None:
+        """What judges instead; None: the engine that answers."""
+        return None if self.judge_model is None else self.answerer.model_copy(update={"model": self.judge_model})
 
     def models(self) -> dict[str, JsonValue]:
         """What tells the models apart, for the identity of a run; raises InputError where one is not there."""
-        return models_of(model=self.model, dtype=self.dtype, judge_model=self.judge_model, reward=self.reward)
+        return models_of(engine=self.answerer, judge=self.judge, reward=self.reward)
+
+    @model_validator(mode="after")
+    def _has_an_answerer(self) -> Self:
+        _ = self.answerer
+        return self
 
 
 class ScoreConfig(OfflineConfig):
@@ -87,6 +93,7 @@ class ScoreConfig(OfflineConfig):
                 raise ConfigError(
                     f"ScoreConfig.searches: {name!r} cannot name a folder; take letters, digits, '.', '_', '-'"
                 )
+            check_search(self.searches[name], self.openai, name=f"ScoreConfig.searches.{name}")
             if needs_rewarder(self.searches[name]) and self.reward is None:
                 raise ConfigError(
                     f"ScoreConfig.searches.{name} scores by a reward model and none is configured; set reward.kind and "

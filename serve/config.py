@@ -8,6 +8,15 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from actors.engines.config import (
+    EngineConfig,
+    OpenAIEngineConfig,
+    VllmSettings,
+    check_choice,
+    check_search,
+    engine_config,
+)
+from actors.engines.config import EngineKind as SharedKind
 from actors.rewards.config import RewardConfig
 from reasoning.errors import ConfigError
 from reasoning.search.config import SearchConfig
@@ -34,8 +43,14 @@ class Topology(StrEnum):
 
 
 class EngineKind(StrEnum):
+    """``actors.engines.config.EngineKind`` and a stand-in."""
+
     TRANSFORMERS = "transformers"
     """Loads ``model`` from disk."""
+    VLLM = "vllm"
+    """Loads ``model`` from disk, through vLLM."""
+    OPENAI = "openai"
+    """Asks an endpoint; nothing is loaded."""
     SCRIPTED = "scripted"
     """A stand-in that answers any question with fixed texts; no model is loaded."""
 
@@ -93,10 +108,14 @@ class ServeConfig(BaseModel):
 
     model_config = _STRICT
 
-    model: Path
-    """Folder of the servable model; not read by the scripted engine."""
+    model: Path | None = None
+    """Folder of the servable model; not read by the scripted engine, nor with an endpoint."""
     engine: EngineKind = EngineKind.TRANSFORMERS
-    """What runs the model."""
+    """What runs the model, or whom to ask for it."""
+    openai: OpenAIEngineConfig | None = None
+    """``engine: openai``: the endpoint. A pool's ``model`` is another name there."""
+    vllm: VllmSettings = VllmSettings()
+    """``engine: vllm``: what vLLM is told."""
     device: str = "cpu"
     """Where: ``cpu``, ``cuda``."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -138,8 +157,29 @@ class ServeConfig(BaseModel):
     start_timeout_s: float = Field(default=300, gt=0)
     """How long models may take to load before the start is given up."""
 
+    @property
+    def answerer(self) -> EngineConfig:
+        """What the engines of the pools load, or whom they ask, where a pool names no model of its own."""
+        return engine_config(
+            SharedKind(self.engine.value),
+            model=None if self.model is None else str(self.model),
+            device=self.device,
+            dtype=self.dtype,
+            threads=self.threads,
+            vllm=self.vllm,
+            openai=self.openai,
+        )
+
+    def engine_of(self, pool: PoolConfig) -> EngineConfig:
+        """What one replica of ``pool`` loads, or whom it asks; not for the scripted engine."""
+        return self.answerer if pool.model is None else self.answerer.model_copy(update={"model": str(pool.model)})
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        check_choice(self.engine.value, self.openai)
+        check_search(self.search, self.openai, name="ServeConfig.search")
+        if self.engine is not EngineKind.SCRIPTED:
+            _ = self.answerer
         if self.topology is Topology.SHARED and (self.generators or self.judges):
             raise ConfigError(
                 "ServeConfig.generators and judges are for topology 'per_stage'; 'shared' uses pool alone"

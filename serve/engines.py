@@ -5,27 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from actors.engines.build import build_engine
 from reasoning.protocols import ChoiceReply, ChoiceRequest, ContinuationReply, ContinuationRequest, Engine
 from reasoning.testing import ScriptedEngine, reciting
 from serve.config import EngineKind, PoolConfig, ScriptConfig, ServeConfig
 
 
-def build_engine(config: ServeConfig, pool: PoolConfig) -> Engine:
+def build_replica_engine(config: ServeConfig, pool: PoolConfig) -> Engine:
     """The engine of one replica of ``pool``; raises EngineError when its model cannot be loaded."""
-    match config.engine:
-        case EngineKind.TRANSFORMERS:
-            from actors.engines.transformers_engine import TransformersEngine, TransformersEngineConfig
-
-            return TransformersEngine(
-                TransformersEngineConfig(
-                    model=str(pool.model or config.model),
-                    device=config.device,
-                    dtype=config.dtype,
-                    threads=config.threads,
-                )
-            )
-        case EngineKind.SCRIPTED:
-            return RecitingEngine(config.script)
+    if config.engine is EngineKind.SCRIPTED:
+        return RecitingEngine(config.script)
+    return build_engine(config.engine_of(pool))
 
 
 class RecitingEngine:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO, cast
 
@@ -25,7 +26,7 @@ from cluster.logs import get_logger
 from reasoning.errors import ConfigError, EngineError, InputError, PortInUseError
 from serve.app import build_app, cpus_needed, engine_pools, model_pools
 from serve.client import is_healthy
-from serve.config import EngineKind, ServeConfig
+from serve.config import EngineKind, PoolConfig, ServeConfig
 
 APP_NAME = "stagebeam"
 _POLL_S = 0.1
@@ -136,10 +137,10 @@ def check_port(host: str, port: int) -> None:
 
 
 def _check_models(config: ServeConfig) -> None:
-    if config.engine is EngineKind.SCRIPTED:
+    if config.engine in (EngineKind.SCRIPTED, EngineKind.OPENAI):
         return
     for name, pool in engine_pools(config):
-        folder = pool.model or config.model
+        folder = Path(config.engine_of(pool).model)
         if not (folder / "config.json").is_file():
             raise InputError(f"No model at {str(folder)!r} for {name}: config.json is missing; give a model's folder")
 
@@ -150,8 +151,9 @@ def _calibrated(config: ServeConfig) -> ServeConfig:
         return config
     calibration = read_calibration(config.calibration)
     search = calibrated({"search": config.search}, calibration, source=config.calibration)["search"]
-    if config.engine is EngineKind.TRANSFORMERS:
-        here = models_of(model=config.model, dtype=config.dtype, judge_model=config.judge_model, reward=config.reward)
+    if config.engine is not EngineKind.SCRIPTED:
+        judge = None if config.judge_model is None else config.engine_of(PoolConfig(model=config.judge_model))
+        here = models_of(engine=config.answerer, judge=judge, reward=config.reward)
         if others := differences(calibration.made_with, here):
             _log.warning("calibration_of_other_models", file=str(config.calibration), differs=others)
     return config.model_copy(update={"search": search})

@@ -28,7 +28,7 @@ from reasoning.search.result import SearchResult
 from reasoning.stages import STAGES
 from serve.api import build_api
 from serve.config import PoolConfig, ServeConfig
-from serve.engines import build_engine
+from serve.engines import build_replica_engine
 from serve.events import StageEvent
 from serve.handles import LOST, Handle, HandleEngine, HandleRewarder, call_replica, route_all, route_stages
 from serve.orchestrator import Orchestrator
@@ -38,7 +38,7 @@ class EngineReplica:
     """One engine with its model."""
 
     def __init__(self, config: ServeConfig, pool: PoolConfig) -> None:
-        self._engine = build_engine(config, pool)
+        self._engine = build_replica_engine(config, pool)
 
     async def generate(self, requests: Sequence[ContinuationRequest]) -> list[ContinuationReply]:
         return await self._engine.generate(requests)

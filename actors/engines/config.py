@@ -8,6 +8,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from reasoning.errors import ConfigError
+from reasoning.search.config import SearchConfig
+from reasoning.search.parts import needs_likelihood
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -169,6 +171,15 @@ def check_choice(engine: str, openai: OpenAIEngineConfig | None) -> None:
     """Raise ConfigError when an endpoint is described that would not be asked."""
     if openai is not None and engine != EngineKind.OPENAI:
         raise ConfigError(f"openai.base_url is {openai.base_url!r} and engine {engine!r}; set engine to openai")
+
+
+def check_search(search: SearchConfig, openai: OpenAIEngineConfig | None, *, name: str) -> None:
+    """Raise ConfigError when ``search``, called ``name``, ranks by what the endpoint is not asked for."""
+    if openai is not None and not openai.logprobs and needs_likelihood(search):
+        raise ConfigError(
+            f"{name} ranks by likelihood and openai.logprobs is false; take another selector or scorer, or let the "
+            "endpoint give log-probabilities"
+        )
 
 
 def engine_config(

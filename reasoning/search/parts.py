@@ -40,9 +40,23 @@ def build_selector(config: SearchConfig, judge: Engine | None, rewarder: Rewarde
 
 def needs_rewarder(config: SearchConfig) -> bool:
     """Whether the search asks a reward model."""
+    return config.scorer is ScorerKind.REWARD and _scores(config)
+
+
+def needs_likelihood(config: SearchConfig) -> bool:
+    """Whether the search ranks by likelihood alone, so that it is worth nothing without log-probabilities."""
     match config.strategy:
-        case _ if config.scorer is not ScorerKind.REWARD:
+        case _ if config.scorer is ScorerKind.LIKELIHOOD and _scores(config):
+            return True
+        case Strategy.DIRECT | Strategy.GREEDY | Strategy.SELF_CONSISTENCY | Strategy.SWIRES:
             return False
+        case _:
+            return config.selector is SelectorKind.LIKELIHOOD
+
+
+def _scores(config: SearchConfig) -> bool:
+    """Whether the search has its candidates scored."""
+    match config.strategy:
         case Strategy.SWIRES:
             return True
         case Strategy.DIRECT | Strategy.GREEDY | Strategy.SELF_CONSISTENCY:
