@@ -103,7 +103,9 @@ def test_pair_answers_accounts_for_its_cost_and_does_the_same_again(
         assert ledger.judge_tokens > 0
     if strategy in PICKING and selector in SCORING and scorer is ScorerKind.REWARD:
         assert ledger.judge_tokens == 0
-    assert tree(search(engine, config)) == tree(result)
+    if scorer is ScorerKind.RATING:
+        # Once for each pair of strategy and selector: who scores draws nothing.
+        assert tree(search(engine, config)) == tree(result)
     verdicts += [(result.fault is None, one.reply) for one in result.trace.comparisons if one.reply]
 
 
