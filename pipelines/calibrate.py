@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from actors.engines.build import build_engine
+from actors.engines.config import check_search
 from actors.rewards.calibration import Calibration, write_calibration
 from cluster.logs import get_logger
 from pipelines.answering import EngineBuilder
@@ -46,6 +47,7 @@ class CalibrateConfig(OfflineConfig):
 
     @model_validator(mode="after")
     def _has_scorer(self) -> CalibrateConfig:
+        check_search(drawing_search(self.search), self.openai, name="CalibrateConfig.search")
         if needs_rewarder(drawing_search(self.search)) and self.reward is None:
             raise ConfigError(
                 "CalibrateConfig.search.scorer is 'reward' and no reward model is configured; set reward.kind and "

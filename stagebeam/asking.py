@@ -6,19 +6,23 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.console import Console
 
-from actors.engines.config import Dtype, EngineChoice, EngineKind, engine_config
+from actors.engines.config import Dtype, EngineChoice, EngineKind, check_search, engine_config
 from actors.images import load_image
-from reasoning.errors import EngineError, InputError
+from actors.rewards.config import RewardConfig
+from reasoning.errors import ConfigError, EngineError, InputError
 from reasoning.ledger import Ledger
 from reasoning.prompts import question_text
 from reasoning.records import AnswerType, ImageRef, Question, question_id
 from reasoning.search.config import SearchConfig
+from reasoning.search.parts import needs_rewarder
 from reasoning.search.result import SearchResult
 from reasoning.stages import STAGES, FourStages, Stage
 from reasoning.trace import Trace
@@ -35,12 +39,28 @@ class AskConfig(EngineChoice):
     """Otherwise: the folder of the model to load."""
     search: SearchConfig = Field(default_factory=SearchConfig)
     """How the loaded model searches; the search kept beside the model lies under this."""
+    judge_model: str | None = None
+    """A model of its own that judges; None: the one that answers."""
+    reward: RewardConfig | None = None
+    """A reward model, for a search that scores by one."""
+    calibration: Path | None = None
+    """A file of ``stagebeam calibrate``: the cutoff of a retracing search."""
     device: str = "cpu"
     """Where the loaded model runs."""
     dtype: Dtype = "float32"
     """Number format of its weights."""
     timeout_s: float = Field(default=600, gt=0)
     """How long to wait for a service."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_search(self.search, self.openai, name="AskConfig.search")
+        if self.url is None and needs_rewarder(self.search) and self.reward is None:
+            raise ConfigError(
+                "AskConfig.search scores by a reward model and none is configured; set reward.kind and reward.model "
+                "(or reward.url)"
+            )
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +164,8 @@ def _ask_model(config: AskConfig, question: Question) -> Reply:
 
 async def _search(config: AskConfig, question: Question) -> SearchResult:
     from actors.engines.build import open_engine
+    from actors.rewards.build import open_rewarder
+    from actors.rewards.calibration import calibrated, read_calibration
     from reasoning.search import run_search
 
     settings = engine_config(
@@ -154,8 +176,19 @@ async def _search(config: AskConfig, question: Question) -> SearchResult:
         vllm=config.vllm,
         openai=config.openai,
     )
-    async with open_engine(settings) as engine:
-        return await run_search(question, config.search, generator=engine, judge=engine, clock=time.monotonic)
+    search = config.search
+    if config.calibration is not None:
+        file = config.calibration
+        search = calibrated({"search": search}, read_calibration(file), source=file)["search"]
+    async with AsyncExitStack() as opened:
+        engine = judge = await opened.enter_async_context(open_engine(settings))
+        if config.judge_model is not None:
+            own = settings.model_copy(update={"model": config.judge_model})
+            judge = await opened.enter_async_context(open_engine(own))
+        rewarder = await opened.enter_async_context(open_rewarder(config.reward))
+        return await run_search(
+            question, search, generator=engine, judge=judge, rewarder=rewarder, clock=time.monotonic
+        )
 
 
 def _print(reply: Reply, console: Console, *, with_stages: bool, trace: Path | None) -> None:

@@ -42,7 +42,8 @@ class SearchResult:
     score: float | None
     """The chosen candidate's score in the last selection; None when nothing was selected."""
     score_kind: str
-    """What ``score`` is: ``win_probability``, ``wins``, ``mean_logprob``, ``vote_share``, ``posterior`` or ``none``."""
+    """What ``score`` is: ``win_probability``, ``wins``, ``mean_logprob``, ``vote_share``, ``posterior``, ``rating``,
+    ``reward`` or ``none``."""
     stop_reasons: tuple[StopReason, ...]
     """Why each generation of the chosen path ended, in writing order."""
     fault: str | None
