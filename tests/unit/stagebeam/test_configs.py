@@ -26,6 +26,7 @@ CLASSES = {
     "judge-check": JudgeRunConfig,
     "quickstart": QuickstartConfig,
     "score": ScoreConfig,
+    "score-endpoint": ScoreConfig,
     "serve": ServeConfig,
     "train": TrainConfig,
 }
