@@ -179,7 +179,11 @@ def score(
     ray: RayAddress = None,
     debug: Debug = False,
 ) -> None:
-    """Answer many questions offline, with one or several searches, as a Ray Data job."""
+    """Answer many questions offline, with one or several searches, as a Ray Data job.
+
+    The model runs in the job's actors (engine transformers or vllm) or behind an OpenAI-compatible
+    address (engine openai; docs/engines.md).
+    """
     with reported(debug=debug, on_interrupt=f"{AGAIN}: finished shards are kept."):
         from stagebeam.commands import run_score
 
