@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from actors.chat import ImageLayout, encode, image_token_id, is_expanded, load_processor
 from actors.engines.config import TransformersEngineConfig
-from actors.engines.families import build_family
+from actors.engines.families import build_family, compile_step
 from actors.engines.image_reader import ImageReader
 from actors.engines.image_store import ImageSpan
 from actors.engines.jobs import NO_SPAN, Job
@@ -44,6 +44,8 @@ class TransformersEngine:
         self._processor = load_processor(config.model)
         model = _load_model(config)
         family = build_family(model)
+        if config.compile:
+            compile_step(family)
         self._context = family.context
         self._image_token = image_token_id(self._processor)
         self._is_expanded = is_expanded(self._processor)

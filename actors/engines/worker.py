@@ -59,8 +59,10 @@ class Worker:
         self._max_rows = max_rows
         self._max_prefill_tokens = max_prefill_tokens
         self._tree, self._store = PrefixTree(prefix_cache_bytes), ImageStore(image_cache_bytes)
-        self._prefill = Prefill(family, self._tree, self._store, read_image)
-        self._running = RunningRows(family, stops, eos_ids, self._tree)
+        # The buffers are made in the mode in which they are used: a compiled step tells the two apart.
+        with torch.inference_mode():
+            self._prefill = Prefill(family, self._tree, self._store, read_image)
+            self._running = RunningRows(family, stops, eos_ids, self._tree)
         self._inbox: queue.SimpleQueue[Sequence[Job] | None] = queue.SimpleQueue()
         self._waiting: deque[Job] = deque()
         self._gate = threading.Lock()

@@ -216,7 +216,7 @@ _BUILDERS: dict[str, tuple[Callable[[Any], tuple[Any, Any]], str]] = {
 KINDS = tuple(_BUILDERS)
 
 
-def build_tiny(kind: str, folder: Path, *, seed: int = 0) -> None:
+def build_tiny(kind: str, folder: Path) -> None:
     """Save a model of ``kind`` with its processor and chat template under ``folder``."""
     build, image_token = _BUILDERS[kind]
     tokenizer = _tokenizer(image_token)
@@ -224,7 +224,7 @@ def build_tiny(kind: str, folder: Path, *, seed: int = 0) -> None:
     written = f"{FRAMES[0]}{image_token}{FRAMES[1]}" if is_qwen else f"{image_token}\\n"
     template = ("" if is_qwen else "{{- bos_token }}") + TEMPLATE.replace("IMAGE", written)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         model, processor = build(tokenizer)
         _enliven(model, tokenizer)
     model.generation_config = hf.GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=0, do_sample=False)

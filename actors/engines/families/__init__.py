@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from actors.engines.families.base import Family, ImageSlots, Step, use_attention
+from actors.engines.families.compiled import compile_step
 from actors.engines.families.inline import InlineFamily
 from actors.engines.families.mllama import MllamaFamily
 from actors.engines.families.qwen import QwenFamily
 from reasoning.errors import EngineError
 
-__all__ = ["MODEL_TYPES", "Family", "ImageSlots", "Step", "build_family"]
+__all__ = ["MODEL_TYPES", "Family", "ImageSlots", "Step", "build_family", "compile_step"]
 
 MODEL_TYPES = ("mllama", "llava", "llava_next", "idefics3", "smolvlm", "qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 """``model_type`` of the models that ``build_family`` takes."""

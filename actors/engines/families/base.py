@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
@@ -97,6 +98,8 @@ class Family(Protocol[S]):
     vocabulary: int
     context: int
     """The most tokens a row may have."""
+    decoder: Callable[..., Any]
+    """What a step of one token a row calls: the model's own part, or that part compiled."""
 
     def new_image_slots(self, rows: int) -> S:
         """Empty slots for a batch of that many rows."""

@@ -7,6 +7,7 @@ positions from one call to the next.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any, Self
 
@@ -90,6 +91,7 @@ class InlineFamily:
         self.vocabulary: int = text.vocab_size
         self.context: int = text.max_position_embeddings
         self.kv_shape = kv_shape(model, self._layers)
+        self.decoder: Callable[..., Any] = self._text
 
     def new_image_slots(self, rows: int) -> InlineSlots:
         return InlineSlots()
@@ -117,7 +119,8 @@ class InlineFamily:
         embeddings = self._embed(step.ids)
         laid = images.lay(embeddings)
         more = {} if laid is None or not laid[1] else {"visual_pos_masks": laid[0], "deepstack_visual_embeds": laid[1]}
-        hidden = self._text(
+        run = self.decoder if step.ids.shape[1] == 1 else self._text
+        hidden = run(
             inputs_embeds=embeddings,
             position_ids=images.positions(step.positions),
             attention_mask=causal_mask(step, self.kv_shape.dtype),

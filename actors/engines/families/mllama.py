@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import torch
@@ -74,6 +75,7 @@ class MllamaFamily:
         self.vocabulary: int = text.vocab_size
         self.context: int = text.max_position_embeddings
         self.kv_shape = kv_shape(model, self._layers - len(self._cross))
+        self.decoder: Callable[..., Any] = model.model
 
     def new_image_slots(self, rows: int) -> MllamaSlots:
         shape = kv_shape(self._model, len(self._cross))
@@ -106,7 +108,8 @@ class MllamaFamily:
         count = step.ids.shape[0]
         positions = images.kv.columns
         cross = {number: images.kv.layer(place, count, positions) for place, number in enumerate(self._cross)}
-        hidden = self._model.model(
+        run = self.decoder if step.ids.shape[1] == 1 else self._model.model
+        hidden = run(
             input_ids=step.ids,
             position_ids=step.positions,
             attention_mask=causal_mask(step, self.kv_shape.dtype),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +16,14 @@ import pytest
 import torch
 from engine_cases import EngineFactory, picture
 from tiny_families import KINDS, build_tiny
+from torch._dynamo.utils import counters
 from transformers import AutoModelForImageTextToText, Idefics3Processor
 
 from actors.chat import conversation, encode, image_facts, load_processor
-from actors.engines.families import build_family
+from actors.engines.families import Step, build_family, compile_step
 from actors.engines.families.qwen import QwenSlots
 from actors.engines.image_store import ImageSpan
+from actors.engines.kv import KvRows
 from actors.engines.tiny import build_tiny_mllama
 from actors.engines.transformers_engine import TransformersEngine, TransformersEngineConfig
 from actors.images import load_image
@@ -315,6 +320,48 @@ def test_a_processor_that_does_not_fit_the_model_is_named(tmp_path: Path) -> Non
         pytest.raises(EngineError, match="writes 10 tokens for an image, the model makes 9 features"),
     ):
         generate(engine, ask())
+
+
+@pytest.mark.skipif(
+    "STAGEBEAM_TEST_COMPILE" not in os.environ or shutil.which("g++") is None,
+    reason="compiling takes g++ and a minute of CPU; STAGEBEAM_TEST_COMPILE=1 asks for it",
+)
+def test_compiled_steps_say_the_same(tmp_path: Path) -> None:
+    build_tiny("llava", tmp_path)
+    requests = [
+        ask(seeds=(1, 2, 3), sampling=WARM),
+        ask("Other", seeds=tuple(range(16)), sampling=WARM, image=None),
+        ask("And a longer one that goes on", image=picture("blue")),
+    ]
+    with (
+        TransformersEngine(TransformersEngineConfig(model=str(tmp_path), compile=True)) as compiled,
+        TransformersEngine(TransformersEngineConfig(model=str(tmp_path))) as plain,
+    ):
+        assert texts(compiled, requests[2]) == texts(plain, requests[2])
+        assert texts(compiled, *requests) == texts(plain, *requests)
+
+
+@pytest.mark.parametrize("kind", ["llava", *(("mllama", "qwen3_vl") if "STAGEBEAM_TEST_COMPILE" in os.environ else ())])
+@torch.inference_mode()
+def test_steps_are_traced_once_for_any_number_of_rows_and_columns(kind: str, tmp_path: Path) -> None:
+    (build_tiny_mllama if kind == "mllama" else partial(build_tiny, kind))(tmp_path)
+    family = build_family(AutoModelForImageTextToText.from_pretrained(tmp_path, dtype=torch.float32).eval())
+    plain = family.decoder
+    compile_step(family, backend="eager")
+    traced, graphs = family.decoder, counters["stats"]["unique_graphs"]
+    for rows, columns, room in ((16, 5, 64), (1, 9, 64), (7, 80, 300), (2, 33, 300)):
+        step = Step(
+            ids=torch.arange(60, 60 + rows)[:, None],
+            positions=torch.full((rows, 1), columns - 1),
+            last=torch.zeros(rows, dtype=torch.long),
+            columns=columns,
+        )
+        told = []
+        for decoder in (plain, traced):
+            family.decoder = decoder
+            told.append(family.forward(step, KvRows(family.kv_shape, 16, room), family.new_image_slots(16)))
+        assert torch.allclose(*told, atol=1e-4)
+    assert counters["stats"]["unique_graphs"] == graphs
 
 
 def test_mllama_keeps_to_its_caps(tmp_path: Path) -> None:
