@@ -133,7 +133,8 @@ def ask(
     ] = None,
     stages: Annotated[bool, typer.Option("--stages", help="Print all four stages.")] = False,
     trace: Annotated[
-        Path | None, typer.Option("--trace", metavar="FILE.html", help="Write the search tree as a page to click through.")
+        Path | None,
+        typer.Option("--trace", metavar="FILE.html", help="Write the search tree as a page to click through."),
     ] = None,
     url: Annotated[
         str | None, typer.Option("--url", metavar="URL", help="Ask a running server, such as http://127.0.0.1:8000/v1.")
