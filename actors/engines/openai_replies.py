@@ -130,13 +130,31 @@ def usage_of(completion: Any, config: OpenAIEngineConfig) -> Usage | None:
 def option_logprobs(choice: Any, options: Sequence[str]) -> tuple[float, ...] | None:
     """The options' log-probabilities at the first word of the reply; None when none is among its alternatives.
 
-    An option that alone is missing gets the most that it can have: what the listed words leave over,
-    and no more than the least of them.
+    White space that the reply begins with counts in. An option that alone is missing gets the most
+    that it can have: what the listed words leave over, and no more than the least of them.
     """
-    position = next((token for token in _tokens(choice) if str(token.token).strip()), None)
-    listed = list(getattr(position, "top_logprobs", None) or [])
-    if not listed:
-        return None
+    before = 0.0
+    for token in _tokens(choice):
+        found = _listed_options(list(getattr(token, "top_logprobs", None) or []), options)
+        if found is not None:
+            return tuple(before + value for value in found)
+        if str(token.token).strip():
+            return None
+        before += float(token.logprob)
+    return None
+
+
+def option_in_words(choice: Any, options: Sequence[str]) -> tuple[float, ...]:
+    """0 for the option that the reply begins with and minus infinity for the others; all nan when it is none."""
+    word = re.match(r"\W*(\w+)", str(choice.message.content or ""))
+    said = [option for option in options if word and word[1].casefold() == option.casefold()]
+    if len(said) != 1:
+        return (math.nan,) * len(options)
+    return tuple(0.0 if option == said[0] else -math.inf for option in options)
+
+
+def _listed_options(listed: Sequence[Any], options: Sequence[str]) -> list[float] | None:
+    """The options' log-probabilities among the words listed for one place; None when none is there."""
     exact = [_share(listed, lambda word, option=option: option.startswith(word)) for option in options]
     loose = [
         _share(listed, lambda word, option=option: word.strip("\"'*. \n").casefold() == option.casefold())
@@ -147,16 +165,7 @@ def option_logprobs(choice: Any, options: Sequence[str]) -> tuple[float, ...] | 
         return None
     left = 1 - math.fsum(math.exp(one.logprob) for one in listed)
     most = min(min(one.logprob for one in listed), math.log(left) if left > 0 else -math.inf)
-    return tuple(value if math.isfinite(value) else most for value in found)
-
-
-def option_in_words(choice: Any, options: Sequence[str]) -> tuple[float, ...]:
-    """0 for the option that the reply begins with and minus infinity for the others; all nan when it is none."""
-    word = re.match(r"\W*(\w+)", str(choice.message.content or ""))
-    said = [option for option in options if word and word[1].casefold() == option.casefold()]
-    if len(said) != 1:
-        return (math.nan,) * len(options)
-    return tuple(0.0 if option == said[0] else -math.inf for option in options)
+    return [value if math.isfinite(value) else most for value in found]
 
 
 def _share(listed: Sequence[Any], is_option: Any) -> float:
