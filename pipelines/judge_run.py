@@ -70,7 +70,13 @@ class JudgeRunConfig(EngineChoice):
     def judge(self) -> EngineConfig:
         """What is loaded, or asked."""
         return engine_config(
-            self.engine, model=self.model, device=self.device, dtype=self.dtype, vllm=self.vllm, openai=self.openai
+            self.engine,
+            model=self.model,
+            device=self.device,
+            dtype=self.dtype,
+            transformers=self.transformers,
+            vllm=self.vllm,
+            openai=self.openai,
         )
 
     @model_validator(mode="after")

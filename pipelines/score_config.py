@@ -57,6 +57,7 @@ class OfflineConfig(EngineChoice):
             device="cuda" if self.gpus_per_actor > 0 else "cpu",
             dtype=self.dtype,
             threads=self.threads,
+            transformers=self.transformers,
             vllm=self.vllm,
             openai=self.openai,
         )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from actors.engines.config import (
     EngineConfig,
     OpenAIEngineConfig,
+    TransformersSettings,
     VllmSettings,
     check_choice,
     check_search,
@@ -114,6 +115,8 @@ class ServeConfig(BaseModel):
     """What runs the model, or whom to ask for it."""
     openai: OpenAIEngineConfig | None = None
     """``engine: openai``: the endpoint. A pool's ``model`` is another name there."""
+    transformers: TransformersSettings = TransformersSettings()
+    """``engine: transformers``: its caches and batches."""
     vllm: VllmSettings = VllmSettings()
     """``engine: vllm``: what vLLM is told."""
     device: str = "cpu"
@@ -166,6 +169,7 @@ class ServeConfig(BaseModel):
             device=self.device,
             dtype=self.dtype,
             threads=self.threads,
+            transformers=self.transformers,
             vllm=self.vllm,
             openai=self.openai,
         )

@@ -173,6 +173,7 @@ async def _search(config: AskConfig, question: Question) -> SearchResult:
         model=str(config.model),
         device=config.device,
         dtype=config.dtype,
+        transformers=config.transformers,
         vllm=config.vllm,
         openai=config.openai,
     )

@@ -38,19 +38,11 @@ class Continuing(StrEnum):
     """The text so far and what is wanted next stand in the user's turn: the last resort."""
 
 
-class TransformersEngineConfig(BaseModel):
-    """The engine that runs a model in this process, through transformers."""
+class TransformersSettings(BaseModel):
+    """What the engine in this process is told beyond the model, its number format and where it runs."""
 
     model_config = _STRICT
 
-    model: str
-    """Folder (or hub name) of the model with its processor and chat template."""
-    device: str = "cpu"
-    """Where the model runs: ``cpu``, ``cuda``, ``cuda:1`` …"""
-    dtype: Dtype = "float32"
-    """Number format of weights and activations."""
-    threads: int = Field(default=1, ge=1)
-    """Torch threads of this process. On shared cores one is fastest, two can be ten times slower."""
     compile: bool = False
     """Whether steps of generation are compiled (torch.compile): a start of up to minutes, then quicker steps.
     A CPU needs a C++ compiler for it."""
@@ -61,9 +53,22 @@ class TransformersEngineConfig(BaseModel):
     prefix_cache_bytes: int = Field(default=256 * 1024**2, ge=0)
     """Room for keys and values of prefixes that may come again."""
     image_cache_bytes: int = Field(default=256 * 1024**2, ge=0)
-    """Room for encoded images."""
+    """Room for encoded images; the last one stays, however large."""
     max_pixels: int = Field(default=64_000_000, ge=1)
     """Images with more pixels are refused."""
+
+
+class TransformersEngineConfig(TransformersSettings):
+    """The engine that runs a model in this process, through transformers."""
+
+    model: str
+    """Folder (or hub name) of the model with its processor and chat template."""
+    device: str = "cpu"
+    """Where the model runs: ``cpu``, ``cuda``, ``cuda:1`` …"""
+    dtype: Dtype = "float32"
+    """Number format of weights and activations."""
+    threads: int = Field(default=1, ge=1)
+    """Torch threads of this process. On shared cores one is fastest, two can be ten times slower."""
 
 
 class OpenAIEngineConfig(BaseModel):
@@ -158,6 +163,8 @@ class EngineChoice(BaseModel):
     """What runs the model, or whom to ask for it."""
     openai: OpenAIEngineConfig | None = None
     """``engine: openai``: the endpoint; ``model``, ``device``, ``dtype`` and ``threads`` say nothing then."""
+    transformers: TransformersSettings = TransformersSettings()
+    """``engine: transformers``: its caches and batches."""
     vllm: VllmSettings = VllmSettings()
     """``engine: vllm``: what vLLM is told."""
 
@@ -189,6 +196,7 @@ def engine_config(
     device: str = "cpu",
     dtype: Dtype = "float32",
     threads: int = 1,
+    transformers: TransformersSettings | None = None,
     vllm: VllmSettings | None = None,
     openai: OpenAIEngineConfig | None = None,
 ) -> EngineConfig:
@@ -205,4 +213,5 @@ def engine_config(
         raise ConfigError(f"engine is {kind.value!r} and there is no model; set model to a model's folder")
     if kind is EngineKind.VLLM:
         return VllmEngineConfig(model=model, dtype=dtype, settings=vllm or VllmSettings())
-    return TransformersEngineConfig(model=model, device=device, dtype=dtype, threads=threads)
+    told = (transformers or TransformersSettings()).model_dump()
+    return TransformersEngineConfig(model=model, device=device, dtype=dtype, threads=threads, **told)
