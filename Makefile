@@ -12,6 +12,8 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 TORCH := $(shell grep '^torch==' constraints.txt)
 QUIET_LIBRARIES := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PYTEST_ARGS ?=
+# A process for each of two cores; the others start processes of their own. 5: PYTEST_ARGS chose none.
+UNIT_TESTS = $(QUIET_LIBRARIES) $(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile $(PYTEST_ARGS) || [ $$? = 5 ]
 QUICKSTART_ARGS ?=
 
 .PHONY: help venv dev lint format test test-unit quickstart clean
@@ -56,10 +58,11 @@ format: dev ## let ruff put the code in form
 	$(BIN)/ruff format .
 
 test: lint ## lint, then every test (real Ray, DeepSpeed and Serve; no GPU, no network)
-	$(QUIET_LIBRARIES) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(UNIT_TESTS)
+	$(QUIET_LIBRARIES) $(BIN)/python -m pytest tests/cluster tests/e2e $(PYTEST_ARGS) || [ $$? = 5 ]
 
 test-unit: dev ## the tests that need no Ray, in seconds
-	$(QUIET_LIBRARIES) $(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+	$(UNIT_TESTS)
 
 quickstart: venv ## annotate, fine-tune, serve, search and evaluate on the embedded default
 	@$(BIN)/stagebeam quickstart $(QUICKSTART_ARGS)
