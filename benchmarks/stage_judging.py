@@ -73,7 +73,7 @@ def pairs_of(question: Question, answers: Sequence[Answer]) -> Iterator[tuple[Ju
 
 
 def _mean(candidate: Candidate) -> float:
-    return candidate.logprob / max(1, candidate.tokens)
+    return (candidate.logprob or 0.0) / max(1, candidate.tokens)
 
 
 def main() -> None:

@@ -158,8 +158,9 @@ class SearchConfig:
     """Sentence beam: after so many the best answer so far is finished alone."""
     retrace: Retrace = field(default_factory=Retrace)
     """SWIRES: its sizes."""
-    selector: SelectorKind = SelectorKind.JUDGE_LOGPROB
-    """Who picks among candidates."""
+    selector: SelectorKind = SelectorKind.LIKELIHOOD
+    """Who picks among candidates. The default is what benchmarks/search_quality.md supports; judges cost tokens and
+    have to earn them, see docs/search.md."""
     scorer: ScorerKind = ScorerKind.RATING
     """What scores candidates for ``score``, ``weighted_vote``, ``posterior`` and SWIRES."""
     judge_fallback: bool = True

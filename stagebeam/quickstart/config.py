@@ -10,7 +10,7 @@ from pipelines.judgements import JudgementConfig, JudgementForm
 from reasoning.errors import ConfigError
 from reasoning.protocols import Sampling
 from reasoning.records import RowKind
-from reasoning.search.config import PromptStyle, SearchConfig, Strategy
+from reasoning.search.config import PromptStyle, SearchConfig, SelectorKind, Strategy
 from reasoning.stages import Stage
 from serve.config import Topology
 from stagebeam.standin.faults import StandInConfig
@@ -20,15 +20,21 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 _SAMPLING = Sampling(temperature=0.6, top_p=0.9, max_new_tokens=320)
 
 
-def _search(strategy: Strategy, samples: int = 1) -> SearchConfig:
-    return SearchConfig(strategy=strategy, samples=samples, prompt_style=PromptStyle.COMPACT, sampling=_SAMPLING)
+def _search(strategy: Strategy, samples: int = 1, selector: SelectorKind = SelectorKind.LIKELIHOOD) -> SearchConfig:
+    return SearchConfig(
+        strategy=strategy,
+        samples=samples,
+        selector=selector,
+        prompt_style=PromptStyle.COMPACT,
+        sampling=_SAMPLING,
+    )
 
 
 DEFAULT_SEARCHES = {
     "greedy": _search(Strategy.GREEDY),
     "vote-4": _search(Strategy.SELF_CONSISTENCY, 4),
-    "best-of-4": _search(Strategy.BEST_OF_N, 4),
-    "beam-2": _search(Strategy.STAGE_BEAM, 2),
+    "best-of-4": _search(Strategy.BEST_OF_N, 4, SelectorKind.JUDGE_LOGPROB),
+    "judged-beam-4": _search(Strategy.STAGE_BEAM, 4, SelectorKind.JUDGE_LOGPROB),
     "beam-4": _search(Strategy.STAGE_BEAM, 4),
 }
 """The searches that the table compares."""

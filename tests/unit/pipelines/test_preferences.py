@@ -9,7 +9,7 @@ from pipelines.preferences import pairs_of, steps_of
 from reasoning.protocols import ContinuationRequest
 from reasoning.records import AnswerType, Question
 from reasoning.search import run_search
-from reasoning.search.config import SearchConfig, Strategy
+from reasoning.search.config import SearchConfig, SelectorKind, Strategy
 from reasoning.stages import FourStages, Stage, render_stage
 from reasoning.testing import ScriptedEngine, reciting
 from reasoning.trace import Trace
@@ -19,7 +19,7 @@ QUESTION = Question(id="q1", question="How many?", answer="3", answer_type=Answe
 
 def tree(engine: ScriptedEngine, **settings: object) -> Trace:
     ticks = count()
-    config = SearchConfig(**settings)  # type: ignore[arg-type]
+    config = SearchConfig(**{"selector": SelectorKind.JUDGE_LOGPROB, **settings})  # type: ignore[arg-type]
     found = asyncio.run(run_search(QUESTION, config, generator=engine, judge=engine, clock=lambda: float(next(ticks))))
     return found.trace
 

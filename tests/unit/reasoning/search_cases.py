@@ -7,7 +7,7 @@ from typing import Any
 
 from reasoning.records import AnswerType, Question
 from reasoning.search import run_search
-from reasoning.search.config import SearchConfig
+from reasoning.search.config import SearchConfig, SelectorKind
 from reasoning.search.result import SearchResult
 from reasoning.stages import FourStages
 from reasoning.testing import ScriptedEngine
@@ -31,7 +31,8 @@ def answer(mark: object, conclusion: str | None = None) -> str:
 
 def search(engine: ScriptedEngine, question: Question = QUESTION, **settings: Any) -> SearchResult:
     """One search with ``engine`` as generator and judge; each batch takes one second."""
-    config = SearchConfig(**settings)
+    # The judge is what most of these tests are about; the default asks none.
+    config = SearchConfig(**{"selector": SelectorKind.JUDGE_LOGPROB, **settings})
     return asyncio.run(
         run_search(question, config, generator=engine, judge=engine, clock=lambda: float(len(engine.batches)))
     )

@@ -214,8 +214,9 @@ def test_published_search_checks_reasonings_and_writes_verdicts() -> None:
 
 def test_judging_without_a_judge_is_refused_before_anything_is_drawn() -> None:
     engine = ScriptedEngine(numbered)
+    config = SearchConfig(selector=SelectorKind.JUDGE_LOGPROB)
     with pytest.raises(ConfigError, match="judge_logprob"):
-        asyncio.run(run_search(QUESTION, SearchConfig(), generator=engine, clock=lambda: 0.0))
+        asyncio.run(run_search(QUESTION, config, generator=engine, clock=lambda: 0.0))
     assert engine.batches == []
 
 

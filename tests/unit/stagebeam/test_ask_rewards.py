@@ -47,7 +47,14 @@ def test_a_reward_model_picks_the_answer(image: Path, tmp_path: Path, capsys: py
 def test_another_model_may_judge(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
     engine = ScriptedEngine(reciting(*ANSWERS), prefer=lambda first, second: float(second > first))
     with serving(Peer(engine=engine)) as peer:
-        ask(peer, image, "search.strategy=best_of_n", "search.samples=2", "judge_model=judge-7b")
+        ask(
+            peer,
+            image,
+            "search.strategy=best_of_n",
+            "search.samples=2",
+            "search.selector=judge_logprob",
+            "judge_model=judge-7b",
+        )
     assert capsys.readouterr().out.strip() in ("3", "4")
     assert [body["model"] for body in peer.bodies] == [MODEL, "judge-7b", "judge-7b"]
 

@@ -67,7 +67,7 @@ def test_judge_is_measured_on_every_stage_with_the_right_text_before() -> None:
 
 
 def test_models_that_know_no_stages_are_asked_for_the_answer_alone(run: QuickstartRun) -> None:
-    assert set(score_config(run, "four-stage").searches) == {"greedy", "vote-4", "best-of-4", "beam-2", "beam-4"}
+    assert set(score_config(run, "four-stage").searches) == {"greedy", "vote-4", "best-of-4", "judged-beam-4", "beam-4"}
     assert [s.strategy for s in score_config(run, "base").searches.values()] == [Strategy.DIRECT]
 
 
