@@ -46,6 +46,11 @@ CURVE = (1, 2, 3, 4, 8)
 PUBLISHED_CURVE = {1: 1.0, 2: 5.3, 3: 10.1, 4: 14.2}
 """Time a question by N, from LlamaV-o1's measurements on MM-Vet with one A100."""
 IN_FLIGHT = 32
+WAYS = {
+    "published selector": "verdicts in writing, one order, reasonings checked: the published search's work",
+    "log-probability verdicts": "both orders, one forward pass each",
+    "default": "the likeliest, no judge",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +93,17 @@ class Bench:
             judge=judge,
         )
 
-    def search(self, samples: int, *, as_published: bool) -> SearchConfig:
-        """As published: written verdicts in one order and the reasoning check; else the defaults."""
+    def search(self, samples: int, way: str) -> SearchConfig:
+        """A stage beam of width 1, by one of ``WAYS``."""
         config = SearchConfig(samples=samples, prompt_style=PromptStyle.COMPACT, sampling=self.sampling)
-        if as_published:
-            return replace(config, selector=SelectorKind.JUDGE_TEXT, judge_both_orders=False, check_reasoning=True)
-        return config
+        match way:
+            case "published selector":
+                written = replace(config, selector=SelectorKind.JUDGE_TEXT, judge_both_orders=False)
+                return replace(written, check_reasoning=True)
+            case "log-probability verdicts":
+                return replace(config, selector=SelectorKind.JUDGE_LOGPROB)
+            case _:
+                return config
 
     async def answer(self, question: Question, search: SearchConfig, *, judge: Engine | None = None) -> SearchResult:
         """A search of its own: under an image key that the engine has not seen."""
@@ -136,10 +146,7 @@ def vision_passes() -> Iterator[list[int]]:
 def one_question(bench: Bench, questions: Sequence[Question]) -> dict[str, Any]:
     """N=4, one question at a time; the three take turns."""
     published = bench.published(4)
-    ways: dict[str, SearchConfig] = {
-        "same work": bench.search(4, as_published=True),
-        "default": bench.search(4, as_published=False),
-    }
+    ways = {way: bench.search(4, way) for way in WAYS}
     seconds: dict[str, list[float]] = {name: [] for name in ("published", *ways)}
     ledgers: dict[str, list[Ledger]] = {name: [] for name in ways}
     counts = []
@@ -185,9 +192,9 @@ def in_flight(bench: Bench, questions: Sequence[Question], published_seconds: fl
         return list(await asyncio.gather(*(one(question) for question in questions)))
 
     rates = {}
-    for name, as_published in (("same work", True), ("default", False)):
+    for name in WAYS:
         started = time.perf_counter()
-        asyncio.run(everything(bench.search(4, as_published=as_published)))
+        asyncio.run(everything(bench.search(4, name)))
         rate = len(questions) / (time.perf_counter() - started)
         rates[name] = {"questions_per_second": rate, "ratio": rate * published_seconds}
     return rates
@@ -198,15 +205,11 @@ def curve(bench: Bench, questions: Sequence[Question]) -> dict[int, dict[str, fl
     times: dict[tuple[str, int], list[float]] = {}
     for question in questions:
         for n in CURVE:
-            for name, as_published in (("same work", True), ("default", False)):
-                spent, _ = bench.timed(question, bench.search(n, as_published=as_published))
+            for name in WAYS:
+                spent, _ = bench.timed(question, bench.search(n, name))
                 times.setdefault((name, n), []).append(spent)
     return {
-        n: {
-            name: median(b / a for a, b in zip(times[name, 1], times[name, n], strict=True))
-            for name in ("same work", "default")
-        }
-        | {"seconds": median(times["default", n])}
+        n: {name: median(b / a for a, b in zip(times[name, 1], times[name, n], strict=True)) for name in WAYS}
         for n in CURVE
     }
 
@@ -218,7 +221,7 @@ def identical(bench: Bench, questions: Sequence[Question]) -> dict[str, int]:
     judge = ScriptedEngine(reciting("unused"), prefer=lambda a, b: float(len(a) - len(b)))
     same = encodes = 0
     for question in questions:
-        search = replace(bench.search(4, as_published=False), sampling=greedy)
+        search = replace(bench.search(4, "log-probability verdicts"), sampling=greedy)
         with vision_passes() as seen:
             ours = asyncio.run(bench.answer(question, search, judge=judge))
         encodes += sum(seen)
@@ -336,8 +339,8 @@ def measure(setting: Setting) -> dict[str, Any]:
     try:
         _say("warming up")
         bench.published(2).answer(few[0])
-        for as_published in (True, False):
-            bench.timed(few[0], bench.search(2, as_published=as_published))
+        for way in WAYS:
+            bench.timed(few[0], bench.search(2, way))
         _say(f"one question at a time, N=4, {len(few)} questions")
         single = one_question(bench, few)
         _say(f"{IN_FLIGHT} in flight, {len(many)} questions")
@@ -385,10 +388,10 @@ def page(found: dict[str, Any]) -> str:
         f"| published, {published['calls']:.1f} `generate` calls | {published['seconds']:.3f} | 1 "
         f"| {published['image_encodes']:.1f} | {published['calls']:.1f} |",
     ]
-    for name, said in (("same work", "the same selector and check"), ("default", "default: log-probability verdicts")):
+    for name, said in WAYS.items():
         own = single[name]
         lines.append(
-            f"| stagebeam, {said} | {own['seconds']:.3f} | {own['ratio']:.1f}× | {own['image_encodes']:.1f} "
+            f"| stagebeam, {name}: {said} | {own['seconds']:.3f} | {own['ratio']:.1f}× | {own['image_encodes']:.1f} "
             f"| {own['serial_steps']:.1f} |"
         )
     lines += [
@@ -404,8 +407,10 @@ def page(found: dict[str, Any]) -> str:
         "|---|" + "---|" * len(found["curve"]),
         "| published elsewhere | " + " | ".join(str(PUBLISHED_CURVE.get(int(n), "")) for n in found["curve"]) + " |",
     ]
-    for name in ("same work", "default"):
-        lines.append(f"| {name} | " + " | ".join(f"{one[name]:.2f}" for one in found["curve"].values()) + " |")
+    for name in WAYS:
+        lines.append(
+            f"| stagebeam, {name} | " + " | ".join(f"{one[name]:.2f}" for one in found["curve"].values()) + " |"
+        )
     lines += [
         "",
         f"Decoding {decode['rows']} rows for {decode['tokens']} tokens, sampled, stops looked for: "
