@@ -69,7 +69,19 @@ def draw(logits: torch.Tensor, settings: Settings, uniforms: list[float]) -> tup
 
 
 def _nucleus(probabilities: torch.Tensor, top_p: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """One token a row from the smallest set with probability ``top_p``, by inversion."""
+    """One token a row from the smallest set with probability ``top_p``, by inversion.
+
+    Where the most probable token is that set, nothing is looked for: so it is in most steps of a
+    trained model, and finding the largest of a row takes a tenth of the time of finding the first 64.
+    """
+    highest, tokens = probabilities.max(-1)
+    open_rows = (highest < top_p).nonzero()[:, 0]
+    if len(open_rows):
+        tokens[open_rows] = _inverted(probabilities[open_rows], top_p[open_rows], numbers[open_rows])
+    return tokens
+
+
+def _inverted(probabilities: torch.Tensor, top_p: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     look = min(_FIRST_LOOK, probabilities.shape[-1])
     values, order = probabilities.topk(look, dim=-1)
     sums = values.cumsum(-1)
