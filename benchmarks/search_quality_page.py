@@ -16,6 +16,17 @@ BUDGETS = (1, 2, 4, 8, 16)
 # The mean cost of a size may lie this much above a budget and still count as within it.
 SLACK = 1.05
 BASELINE = "vote"
+SHOWN = (
+    "greedy",
+    "vote",
+    "best of N, likelihood",
+    "stage beam, likelihood",
+    "posterior, own judge, rating",
+    "best of N, own judge",
+    "best of N, self judge",
+    "stage beam, self judge",
+)
+"""The curves of the chart."""
 Z95 = NormalDist().inv_cdf(0.975)
 
 
@@ -117,7 +128,7 @@ def _difference(first: Point | None, second: Point) -> str:
         return " | "
     mean, half, p = compare(first, second)
     named = f" (vote {first.size})" if first.method == BASELINE else ""
-    return f"{100 * mean:+.1f} ± {100 * half:.1f}{named} | {p:.3f}"
+    return f"{100 * mean:+.1f} ± {100 * half:.1f}{named} | {'<0.001' if p < 0.001 else f'{p:.3f}'}"
 
 
 def checks(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -174,10 +185,4 @@ def write_page(output: Path, page: Path) -> None:
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
     page.write_text(f"{before}{begin}\n{head}\n\n{tables(rows)}\n{end}{after}")
-    points = points_of(rows)
-    best: dict[str, Point] = {}
-    for point in points:
-        if point.method not in best or point.accuracy > best[point.method].accuracy:
-            best[point.method] = point
-    shown = [point.method for point in sorted(best.values(), key=lambda p: -p.accuracy) if point.method != "greedy"]
-    chart(points, page.with_suffix(".png"), ["greedy", BASELINE, *[m for m in shown if m != BASELINE][:8]])
+    chart(points_of(rows), page.with_suffix(".png"), SHOWN)
