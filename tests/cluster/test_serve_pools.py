@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from reasoning.search.config import SearchConfig, SelectorKind
 from reasoning.stages import STAGES
 from serve.client import ask
 from serve.config import EngineKind, ScriptConfig, ServeConfig
@@ -39,7 +40,11 @@ def replica_pids(deployment: str) -> list[int]:
 @pytest.fixture(scope="module")
 def config() -> ServeConfig:
     return ServeConfig(
-        model=Path("none"), engine=EngineKind.SCRIPTED, script=ScriptConfig(delay_s=0.3), port=free_port()
+        model=Path("none"),
+        engine=EngineKind.SCRIPTED,
+        script=ScriptConfig(delay_s=0.3),
+        search=SearchConfig(selector=SelectorKind.JUDGE_LOGPROB),
+        port=free_port(),
     )
 
 
