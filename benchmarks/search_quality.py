@@ -96,6 +96,10 @@ def grid(judges: Sequence[str]) -> Iterator[Entry]:
                 yield entry(f"{name}, {label}, all pairs", n, whole, judge, samples=n, **pairs)
         for n in (2, 4, 8):
             yield entry(f"stage beam, {label}", n, beam, judge, samples=n)
+        if judge == SELF:
+            written = {"selector": SelectorKind.JUDGE_TEXT}
+            yield entry(f"best of N, {label}, in writing", 3, whole, judge, samples=3, **written)
+            yield entry(f"stage beam, {label}, in writing", 4, beam, judge, samples=4, **written)
         yield entry(f"sentence beam, {label}", 2, beam, judge, samples=2, strategy=Strategy.SENTENCE_BEAM)
     # What differs in its tree alone is asked of one judge: each tree is drawn anew.
     judge, label = judges[-1], f"{judges[-1]} judge"
@@ -126,10 +130,12 @@ class Job:
     seed: int
     models: dict[str, str]
     check: int
+    only: str = ""
+    """Methods whose name holds this."""
 
     @property
     def key(self) -> str:
-        return f"{self.start}-{self.stop}-{self.seed}"
+        return f"{self.start}-{self.stop}-{self.seed}" + ("-" + self.only.replace(" ", "_") if self.only else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +171,7 @@ async def _answer_all(job: Job) -> list[dict[str, Any]]:
 
     loaded = _loaded(job.models)
     questions = make_questions(job.stop, seed=0, split=SPLIT)[job.start : job.stop]
-    entries = list(grid(list(job.models)))
+    entries = [entry for entry in grid(list(job.models)) if job.only in entry.method]
     rows = await asyncio.gather(
         *(
             _answer(loaded, question, entries, job.seed, is_checked=job.start + i < job.check)
@@ -235,10 +241,20 @@ def run(arguments: argparse.Namespace) -> None:
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     models = {SELF: arguments.model} | ({OWN: arguments.judge} if arguments.judge else {})
-    settings = {"models": models, "entries": [asdict(entry) for entry in grid(list(models))]}
-    _keep_settings(output / "settings.json", settings)
+    entries = [asdict(entry) for entry in grid(list(models)) if arguments.only in entry.method]
+    if not entries:
+        raise SystemExit(f"no method of the grid holds {arguments.only!r}")
+    name = "settings" + ("-" + arguments.only.replace(" ", "_") if arguments.only else "")
+    _keep_settings(output / f"{name}.json", {"models": models, "entries": entries})
     jobs = [
-        Job(start=start, stop=min(start + CHUNK, arguments.questions), seed=seed, models=models, check=arguments.check)
+        Job(
+            start=start,
+            stop=min(start + CHUNK, arguments.questions),
+            seed=seed,
+            models=models,
+            check=arguments.check,
+            only=arguments.only,
+        )
         for start in range(0, arguments.questions, CHUNK)
         for seed in range(arguments.seeds)
     ]
@@ -272,6 +288,9 @@ def main() -> None:
     runs.add_argument("--questions", type=int, default=1000)
     runs.add_argument("--seeds", type=int, default=3)
     runs.add_argument("--processes", type=int, default=2)
+    runs.add_argument(
+        "--only", default="", metavar="TEXT", help="only methods whose name holds it, into the same folder"
+    )
     runs.add_argument("--check", type=int, default=0, metavar="N", help="run the first N questions' searches alone too")
     runs.add_argument("--output", default="runs/search-quality")
     runs.set_defaults(do=run)
