@@ -49,6 +49,7 @@ class Entry:
         return f"{self.method} {self.size}"
 
 
+# A table in code, longer than a function may be: cut in parts it could not be read down.
 def grid(judges: Sequence[str]) -> Iterator[Entry]:
     """Every search; the judge's name stands in the method's where one is asked."""
     base = SearchConfig(

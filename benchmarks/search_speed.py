@@ -22,15 +22,13 @@ from typing import Any, Literal
 
 import torch
 
-from actors.chat import encode, image_facts, load_processor
+from actors.chat import encode, load_processor
 from actors.engines.config import TransformersEngineConfig
-from actors.engines.families import build_family
-from actors.engines.families.base import Step
-from actors.engines.kv import KvRows
 from actors.engines.transformers_engine import TransformersEngine
-from actors.images import load_image
+from benchmarks.bare_loops import library_loop, step_loop
 from benchmarks.fixed_budget import FixedBudget
 from benchmarks.published import Judge, PublishedSearch
+from benchmarks.search_speed_page import IN_FLIGHT, WAYS, page
 from pipelines.answering import for_search
 from reasoning.ledger import Ledger
 from reasoning.prompts import question_text
@@ -43,14 +41,6 @@ from reasoning.testing import ScriptedEngine, reciting
 from stagebeam.world.dataset import make_questions
 
 CURVE = (1, 2, 3, 4, 8)
-PUBLISHED_CURVE = {1: 1.0, 2: 5.3, 3: 10.1, 4: 14.2}
-"""Time a question by N, from LlamaV-o1's measurements on MM-Vet with one A100."""
-IN_FLIGHT = 32
-WAYS = {
-    "published selector": "verdicts in writing, one order, reasonings checked: the published search's work",
-    "log-probability verdicts": "both orders, one forward pass each",
-    "default": "the likeliest, no judge",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,9 +246,9 @@ def decode_limit(bench: Bench, questions: Sequence[Question], tokens: int) -> di
         made.append(sum(lengths))
     # The first token of each row comes with its prompt: what it takes is not the loop's.
     rate = (made[1] - made[0]) / (seconds[1] - seconds[0])
-    library = _library_loop(bench, asked, each, tokens)
+    library = library_loop(bench.model, bench.processor, asked, each, tokens)
     prompt = round(fmean(len(encode(bench.processor, question_text(one), has_image=True)) for one in asked))
-    step = _step_loop(bench, each * len(questions), prompt, tokens)
+    step = step_loop(bench.model, each * len(questions), prompt, tokens)
     return {
         "rows": each * len(questions),
         "tokens": tokens,
@@ -268,71 +258,6 @@ def decode_limit(bench: Bench, questions: Sequence[Question], tokens: int) -> di
         "step": step,
         "share": rate / max(library, step),
     }
-
-
-def _step_loop(bench: Bench, rows: int, prompt: int, steps: int) -> float:
-    """Rows x steps a second of the engine's forward pass alone, over buffers of zeros."""
-    family = build_family(bench.model)
-    device = family.kv_shape.device
-    kv, images = KvRows(family.kv_shape, rows, prompt + steps), family.new_image_slots(rows)
-    token = torch.zeros(rows, 1, dtype=torch.long, device=device)
-    last = torch.zeros(rows, dtype=torch.long, device=device)
-    started = 0.0
-    with torch.inference_mode():
-        for column in range(prompt, prompt + steps):
-            step = Step(
-                ids=token, positions=torch.full((rows, 1), column, device=device), last=last, columns=column + 1
-            )
-            token = family.forward(step, kv, images).argmax(-1, keepdim=True)
-            # The first step is a warm-up.
-            started = started or time.perf_counter()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return rows * (steps - 1) / (time.perf_counter() - started)
-
-
-def _library_loop(bench: Bench, questions: Sequence[Question], each: int, steps: int) -> float:
-    """Rows x steps a second of the model's own forward pass in one static batch."""
-    from transformers import DynamicCache
-
-    device = bench.model.device
-    rows = [question for question in questions for _ in range(each)]
-    ids = [encode(bench.processor, question_text(one), has_image=True) for one in rows]
-    width = max(map(len, ids))
-    pad = bench.processor.tokenizer.pad_token_id
-    batch = torch.tensor([[pad] * (width - len(row)) + row for row in ids], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=device)
-    facts = [image_facts(bench.processor, load_image(one.image)) for one in rows if one.image is not None]
-    images = {name: torch.cat([one.tensors[name] for one in facts]).to(device) for name in facts[0].tensors}
-    images["pixel_values"] = images["pixel_values"].to(bench.model.dtype)
-    tiles = torch.tensor([one.tiles for one in facts], device=device)
-    seen = tiles[:, None, None, :].expand(-1, width, 1, -1)
-    cache = DynamicCache(config=bench.model.config)
-    with torch.inference_mode():
-        made = bench.model(
-            input_ids=batch,
-            attention_mask=mask,
-            cross_attention_mask=seen,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-            **images,
-        )
-        token = made.logits[:, -1].argmax(-1, keepdim=True)
-        started = time.perf_counter()
-        for _ in range(steps - 1):
-            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            made = bench.model(
-                input_ids=token,
-                attention_mask=mask,
-                cross_attention_mask=seen[:, -1:],
-                past_key_values=cache,
-                use_cache=True,
-            )
-            token = made.logits[:, -1].argmax(-1, keepdim=True)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return len(rows) * (steps - 1) / (time.perf_counter() - started)
 
 
 def measure(setting: Setting) -> dict[str, Any]:
@@ -378,59 +303,6 @@ def machine(device: str) -> str:
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     name = names[0].partition(":")[2].strip() if names else platform.processor()
     return f"{name}, {torch.get_num_threads()} torch thread"
-
-
-def page(found: dict[str, Any]) -> str:
-    """The figures in Markdown."""
-    single, flight, decode = found["one question"], found["in flight"], found["decode"]
-    published = single["published"]
-    lines = [
-        f"{found['parameters'] / 1e6:,.1f} M parameters, {found['setting']['dtype']}, {found['machine']}.",
-        "",
-        "| N=4, one question at a time | seconds | faster | image encodes | serial steps |",
-        "|---|---|---|---|---|",
-        f"| published, {published['calls']:.1f} `generate` calls | {published['seconds']:.3f} | 1 "
-        f"| {published['image_encodes']:.1f} | {published['calls']:.1f} |",
-    ]
-    for name, said in WAYS.items():
-        own = single[name]
-        lines.append(
-            f"| stagebeam, {name}: {said} | {own['seconds']:.3f} | {own['ratio']:.1f}× | {own['image_encodes']:.1f} "
-            f"| {own['serial_steps']:.1f} |"
-        )
-    lines += [
-        "",
-        f"With {IN_FLIGHT} questions in flight: "
-        + "; ".join(
-            f"{name}, {one['questions_per_second']:.2f} questions a second, {one['ratio']:.1f}× the published"
-            for name, one in flight.items()
-        )
-        + ".",
-        "",
-        "| N | " + " | ".join(str(n) for n in found["curve"]) + " |",
-        "|---|" + "---|" * len(found["curve"]),
-        "| published elsewhere | " + " | ".join(str(PUBLISHED_CURVE.get(int(n), "")) for n in found["curve"]) + " |",
-    ]
-    for name in WAYS:
-        lines.append(
-            f"| stagebeam, {name} | " + " | ".join(f"{one[name]:.2f}" for one in found["curve"].values()) + " |"
-        )
-    lines += [
-        "",
-        f"Decoding {decode['rows']} rows for {decode['tokens']} tokens, sampled, stops looked for: "
-        f"{decode['engine']:,.0f} tokens a second. Bare loops of the same rows that take the most probable token: the "
-        f"library's {decode['library']:,.0f}, the engine's own step {decode['step']:,.0f}. "
-        f"That is {100 * decode['share']:.0f} % of the faster.",
-    ]
-    if found["identical"] is not None:
-        same = found["identical"]
-        lines += [
-            "",
-            f"Greedy candidates and a scripted judge: {same['same']} of {same['questions']} answers identical to the "
-            f"letter, {same['image_encodes'] / same['questions']:.0f} image encode a question (counted at the vision "
-            "tower).",
-        ]
-    return "\n".join(lines)
 
 
 def _say(what: str) -> None:

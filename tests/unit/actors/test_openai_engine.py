@@ -343,11 +343,10 @@ def test_a_cancelled_search_cancels_its_calls() -> None:
 
 
 def test_no_more_calls_are_open_than_allowed() -> None:
-    class Counting:
+    class Counting(ScriptedEngine):
         """Remembers how many calls were in it at once."""
 
-        def __init__(self) -> None:
-            self.inner, self.now, self.most = scripted(GOOD), 0, 0
+        now = most = 0
 
         async def generate(self, requests: Sequence[ContinuationRequest]) -> list[ContinuationReply]:
             self.now += 1
@@ -355,12 +354,9 @@ def test_no_more_calls_are_open_than_allowed() -> None:
             for _ in range(20):
                 await asyncio.sleep(0)
             self.now -= 1
-            return await self.inner.generate(requests)
+            return await super().generate(requests)
 
-        async def choose(self, requests: Sequence[ChoiceRequest]) -> Any:
-            raise NotImplementedError
-
-    engine = Counting()
+    engine = Counting(reciting(GOOD))
     with serving(Peer(engine=engine)) as peer:
         generate(peer, *(stage(seeds=(i,)) for i in range(12)), max_in_flight=3)
     assert engine.most <= 3
