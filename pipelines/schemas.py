@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cluster.storage import atomic_file
+from cluster.stores import atomic_file
 from reasoning.errors import InputError
 from reasoning.records import AnswerType, ImageRef, Question, RowKind, TrainingRow, Turn
 from reasoning.stages import STAGES, FourStages

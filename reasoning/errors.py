@@ -57,3 +57,9 @@ class TrainingError(StagebeamError):
     """Training ended without a usable checkpoint."""
 
     exit_code = 7
+
+
+class BudgetReachedError(StagebeamError):
+    """The money or the tokens that a run may spend are spent; what is finished stays."""
+
+    exit_code = 8

@@ -87,8 +87,16 @@ class RejectReason(StrEnum):
     JUDGED_INVALID = "judged_invalid"
     UNDECIDED = "undecided"
     LEAK = "leak"
+    CAPTION_INCONSISTENT = "caption_inconsistent"
+    NOT_RESOLVED = "not_resolved"
     IMAGE_UNUSABLE = "image_unusable"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    TIMEOUT = "timeout"
+    CONNECTION_LOST = "connection_lost"
+    GARBLED_REPLY = "garbled_reply"
     TEACHER_ERROR = "teacher_error"
+    SOURCE_FAULT = "source_fault"
     ROW_ERROR = "row_error"
 
 
