@@ -13,7 +13,7 @@ from reasoning.records import Question
 from reasoning.search.config import PromptStyle
 from reasoning.stages import STAGES, FourStages, Stage
 
-PROMPT_VERSION = "stagebeam-2"
+PROMPT_VERSION = "stagebeam-3"
 
 JUDGE_PREFIX = "I choose response "
 """What a log-probability judge has said already; the next word is one of ``JUDGE_OPTIONS``."""
@@ -26,17 +26,31 @@ ANNOTATION_LEAD = "Write a four-stage answer to a question about the picture."
 STAGE_ANNOTATION_LEAD = "Write one stage of a four-stage answer to a question about the picture."
 FLAW_LEAD = "Rewrite a four-stage answer so that each stage holds one mistake."
 VALIDITY_LEAD = "Check whether an answer agrees with the standard answer."
+CAPTION_CHECK_LEAD = "Check a description against the picture."
+RESOLVE_LEAD = "Answer a question about the picture."
 CORRECTION_LEAD = "Your last reply cannot be used."
 REASONING_CHECK_LEAD = "Check whether a reasoning is right."
 RATING_LEAD = "Say whether a response is right."
 JUDGE_LEAD = "Compare two responses and choose the better one."
 
+HISTORY_HEADING = "### Earlier in this conversation"
 QUESTION_HEADING = "### Question"
 ANSWER_HEADING = "### Standard answer"
+FURTHER_ANSWERS_HEADING = "### Also accepted"
+"""Further forms of the standard answer, one a line; only a check of validity is shown them."""
+TEACHER_HINT_HEADING = "### Hint for you alone"
+"""What the data set tells an annotator and not the model (``meta["teacher_hint"]``)."""
+CHECKED_ANSWER_HEADING = "### Answer to check"
+CHECKED_CAPTION_HEADING = "### Description to check"
 OUTPUT_HEADING = "### Output"
 PREFIX_HEADING = "### Your answer so far"
 
+FINAL_ANSWER_LABEL = "Answer:"
+"""Begins the last line of a reply to ``resolve_prompt``."""
+
 _CLAUSE_END = re.compile(r"[;.?!,]\s+|\n+")
+
+_WRITE_FREELY = "A standard answer is given for your guidance: arrive at it, but write as if you had not been told."
 
 _STAGE_TASKS: dict[Stage, str] = {
     Stage.SUMMARY: "say in a few sentences what is asked and how you will go about it. "
@@ -95,10 +109,15 @@ def question_text(question: Question) -> str:
     return "\n".join(lines)
 
 
+def teacher_hint(question: Question) -> str:
+    """The hint that an annotating teacher is shown and the answering model is not; empty when there is none."""
+    return question.meta.get("teacher_hint", "").strip()
+
+
 def annotation_prompt(question: Question) -> str:
     """Ask a teacher for all four stages in one reply; for one user message with the picture.
 
-    Holds the earlier turns and the standard answer, where there are any.
+    Holds the earlier turns, the standard answer and the teacher's own hint, where there are any.
     """
     form = "\n\n".join(f"{s.open_tag} {s.value.lower()} here {s.close_tag}" for s in STAGES)
     tasks = "\n".join(f"- {s.value}: {_STAGE_TASKS[s]}" for s in STAGES)
@@ -107,7 +126,7 @@ def annotation_prompt(question: Question) -> str:
             ANNOTATION_LEAD,
             f"The stages, in this order:\n{tasks}",
             *_guidance(question),
-            *_question_sections(question),
+            *_teacher_sections(question),
             f"{OUTPUT_HEADING}\nExactly this form, each tag once, nothing outside the tags:\n\n{form}",
         ]
     )
@@ -124,7 +143,7 @@ def stage_annotation_prompt(question: Question, stage: Stage, others: Mapping[St
             STAGE_ANNOTATION_LEAD,
             f"The stage to write is {stage.value}: {_STAGE_TASKS[stage]}",
             *_guidance(question),
-            *_question_sections(question),
+            *_teacher_sections(question),
             *written,
             f"{OUTPUT_HEADING}\nExactly this form, nothing outside the tags:\n\n"
             f"{stage.open_tag} {stage.value.lower()} here {stage.close_tag}",
@@ -183,13 +202,49 @@ def validity_prompt(question: Question, conclusion: str) -> str:
 
     The reply is read by ``verdicts.parse_validity``.
     """
+    others = "\n".join(answer for answer in question.answers if answer.strip() and answer != question.answer)
+    further = [f"{FURTHER_ANSWERS_HEADING}\n{_quoted(others)}"] if others else []
     return "\n\n".join(
         [
             VALIDITY_LEAD,
             *_question_sections(question),
-            f"### Answer to check\n{_quoted(conclusion)}",
+            *further,
+            f"{CHECKED_ANSWER_HEADING}\n{_quoted(conclusion)}",
             f"{OUTPUT_HEADING}\nOne word: valid if the answer to check means the same as the standard answer; "
             "invalid if it means something else or declines to answer.",
+        ]
+    )
+
+
+def caption_check_prompt(question: Question, caption: str) -> str:
+    """Ask, with the picture, whether anything in ``caption`` is wrong; what it leaves out does not count.
+
+    The reply is read by ``verdicts.parse_consistency``.
+    """
+    return "\n\n".join(
+        [
+            CAPTION_CHECK_LEAD,
+            "It was written for the question below. Look for what it says wrongly: objects, numbers, colours, places, "
+            "words. What it leaves out is no error.",
+            f"{QUESTION_HEADING}\n{question_text(question)}",
+            f"{CHECKED_CAPTION_HEADING}\n{_quoted(caption)}",
+            f"{OUTPUT_HEADING}\nFirst one word: consistent if nothing in the description is wrong, inconsistent if "
+            "something is. After inconsistent, one sentence that says what.",
+        ]
+    )
+
+
+def resolve_prompt(question: Question) -> str:
+    """Ask the question itself, with neither the standard answer nor the teacher's own hint.
+
+    The reply is read by ``verdicts.parse_answer_line``.
+    """
+    return "\n\n".join(
+        [
+            RESOLVE_LEAD,
+            *_question_sections(question, with_answer=False),
+            f"{OUTPUT_HEADING}\nThink it through first. Then a last line that begins with {FINAL_ANSWER_LABEL} and "
+            "gives the answer alone (an option's letter, a number, a word, a sentence).",
         ]
     )
 
@@ -301,18 +356,29 @@ def side_by_side(first: str, second: str) -> list[str]:
 
 
 def _guidance(question: Question) -> list[str]:
-    if question.answer is None:
-        return []
-    return ["A standard answer is given for your guidance: arrive at it, but write as if you had not been told."]
+    lines = []
+    if question.image is None:
+        lines.append("There is no picture: in CAPTION, say what the question itself gives.")
+    if question.answer is not None:
+        lines.append(_WRITE_FREELY)
+    if teacher_hint(question):
+        lines.append("A hint is given for you alone: use it and do not speak of it.")
+    return ["\n".join(lines)] if lines else []
 
 
-def _question_sections(question: Question) -> list[str]:
+def _teacher_sections(question: Question) -> list[str]:
+    """What a teacher is shown of a question: all that the model is, the standard answer, its own hint."""
+    hint = teacher_hint(question)
+    return [*_question_sections(question), *([f"{TEACHER_HINT_HEADING}\n{_quoted(hint)}"] if hint else [])]
+
+
+def _question_sections(question: Question, *, with_answer: bool = True) -> list[str]:
     sections = []
     if question.history:
         turns = "\n".join(f"Q: {turn.question}\nA: {turn.answer}" for turn in question.history)
-        sections.append(f"### Earlier in this conversation\n{turns}")
+        sections.append(f"{HISTORY_HEADING}\n{turns}")
     sections.append(f"{QUESTION_HEADING}\n{question_text(question)}")
-    if question.answer is not None:
+    if with_answer and question.answer is not None:
         sections.append(f"{ANSWER_HEADING}\n{question.answer}")
     return sections
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from search_cases import four_stages
 
 from reasoning import prompts
-from reasoning.records import Question, Turn
+from reasoning.records import ImageRef, Question, Turn
 from reasoning.search.config import PromptStyle
 from reasoning.stages import STAGES, Stage
 from reasoning.testing import judged_texts
@@ -19,6 +20,7 @@ PRIOR = {Stage.SUMMARY: "plan", Stage.CAPTION: "a blue cube", Stage.REASONING: "
 
 def every_prompt() -> list[str]:
     asked = Question(id="q", question="Again?", answer="no", history=(Turn(question="Red?", answer="yes"),))
+    hinted = replace(asked, image=ImageRef(data=b"x"), meta={"teacher_hint": "it is a ball"})
     four = four_stages(1)
     judge = [
         prompts.judge_prompt(style, ASKED, stage, PRIOR, "As. x", "As. y", with_reason=with_reason)
@@ -32,7 +34,11 @@ def every_prompt() -> list[str]:
         prompts.annotation_prompt(asked),
         *(prompts.stage_annotation_prompt(ASKED, stage, PRIOR) for stage in STAGES),
         prompts.flaw_prompt(ASKED, four),
+        prompts.annotation_prompt(hinted),
         prompts.validity_prompt(ASKED, "blue"),
+        prompts.validity_prompt(replace(ASKED, answers=("blue", "B.")), "blue"),
+        prompts.caption_check_prompt(ASKED, "a blue cube"),
+        prompts.resolve_prompt(ASKED),
         prompts.reasoning_check_prompt(ASKED, "a blue cube", "so blue"),
         prompts.correction_prompt("no closing tag"),
         *judge,
@@ -42,7 +48,7 @@ def every_prompt() -> list[str]:
 
 def test_a_new_wording_needs_a_new_version() -> None:
     digest = hashlib.sha256("\x1e".join(every_prompt()).encode()).hexdigest()[:16]
-    assert (prompts.PROMPT_VERSION, digest) == ("stagebeam-2", "bcf3c0f6289b7fbe")
+    assert (prompts.PROMPT_VERSION, digest) == ("stagebeam-3", "30a695a79ac4586b")
 
 
 def test_question_text_lists_options_and_hint() -> None:
@@ -53,6 +59,34 @@ def test_teacher_prompts_hold_the_question_and_the_standard_answer() -> None:
     for prompt in (prompts.annotation_prompt(ASKED), prompts.stage_annotation_prompt(ASKED, Stage.CAPTION, PRIOR)):
         assert prompts.question_text(ASKED) in prompt
         assert f"{prompts.ANSWER_HEADING}\nB\n" in prompt
+
+
+def test_the_teachers_own_hint_is_shown_to_the_teacher_alone() -> None:
+    hinted = replace(ASKED, meta={"teacher_hint": "it floats"})
+    for prompt in (prompts.annotation_prompt(hinted), prompts.stage_annotation_prompt(hinted, Stage.CAPTION, PRIOR)):
+        assert f"{prompts.TEACHER_HINT_HEADING}\n> it floats\n" in prompt
+    for prompt in (prompts.question_text(hinted), prompts.resolve_prompt(hinted)):
+        assert "floats" not in prompt
+
+
+def test_teacher_prompts_hold_the_turns_before_with_their_answers() -> None:
+    asked = replace(ASKED, history=(Turn(question="Is it red?", answer="no"), Turn(question="Round?", answer="yes")))
+    for prompt in (prompts.annotation_prompt(asked), prompts.resolve_prompt(asked)):
+        assert f"{prompts.HISTORY_HEADING}\nQ: Is it red?\nA: no\nQ: Round?\nA: yes\n" in prompt
+        assert prompt.index("Round?") < prompt.index(prompts.QUESTION_HEADING)
+
+
+def test_a_blind_question_does_not_hold_the_standard_answer() -> None:
+    asked = Question(id="q", question="Which colour?", answer="turquoise", answers=("teal",))
+    prompt = prompts.resolve_prompt(asked)
+    assert "turquoise" not in prompt
+    assert "teal" not in prompt
+    assert prompts.FINAL_ANSWER_LABEL in prompt
+
+
+def test_validity_is_held_against_all_accepted_answers() -> None:
+    asked = Question(id="q", question="Which colour?", answer="turquoise", answers=("teal", "cyan"))
+    assert f"{prompts.FURTHER_ANSWERS_HEADING}\n> teal\n> cyan\n" in prompts.validity_prompt(asked, "green")
 
 
 def test_model_prompts_do_not_hold_the_standard_answer() -> None:
