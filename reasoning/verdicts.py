@@ -9,6 +9,11 @@ from reasoning.trace import Verdict
 _CHOICE = re.compile(
     r"\bI\s+choose\s+response\s+\[?([12])\]?+(?!\w|\.\d|\s*/|\s+(?:or|and)\s+(?:response\s+)?\d)", re.IGNORECASE
 )
+_FIRST_CLAUSE = re.compile(r"[^.:;,!?\n—–]*")
+_ANSWER_LINE = re.compile(
+    r"[\W_]*(?:(?:my|the)\s+)?(?:final\s+)?answer[\s*_`]*[:：][\s*_`]*(?P<answer>\S.*)", re.IGNORECASE
+)
+_LONGEST_BARE_ANSWER = 200
 _NEGATION = re.compile(r"\b(?:not|never|neither|nor|cannot|\w+n['’]t)\b", re.IGNORECASE)
 
 
@@ -43,6 +48,31 @@ def parse_validity(reply: str) -> bool | None:
 def parse_correctness(reply: str) -> bool | None:
     """True for ``correct``, False for ``incorrect``, None when undecided: neither, both, or negated."""
     return _one_word_of(reply, "correct", "incorrect")
+
+
+def parse_consistency(reply: str) -> bool | None:
+    """True for ``consistent``, False for ``inconsistent``, read from the first clause that says one of them.
+
+    What follows is the reason and may use either word. None when undecided.
+    """
+    for clause in _FIRST_CLAUSE.findall(reply.strip()):
+        found = _one_word_of(clause, "consistent", "inconsistent")
+        if found is not None or re.search(r"\b(?:in)?consistent\b", clause, re.IGNORECASE):
+            return found
+    return None
+
+
+def parse_answer_line(reply: str) -> str | None:
+    """What follows ``Answer:`` on the last line that begins so; a reply of one short line is an answer itself.
+
+    None when there is no such line.
+    """
+    lines = [line.strip() for line in reply.strip().splitlines() if line.strip()]
+    for line in reversed(lines):
+        if match := _ANSWER_LINE.fullmatch(line):
+            return match["answer"].rstrip("*_` ")
+    is_bare = len(lines) == 1 and len(lines[0]) <= _LONGEST_BARE_ANSWER and not lines[0].endswith(":")
+    return lines[0] if is_bare else None
 
 
 def _one_word_of(reply: str, yes: str, no: str) -> bool | None:
