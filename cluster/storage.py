@@ -71,6 +71,8 @@ class Commit:
     """What the shard adds to the run's totals."""
     supersedes: tuple[str, ...] = ()
     """Keys of the commits that this one stands in for: from its writing on they are as if they were not there."""
+    generation: int = 0
+    """How often the shard was done over on purpose."""
 
 
 class RunFolder:
@@ -211,7 +213,7 @@ def write_commit(where: Path | str, commit: Commit, *, lease: str) -> None:
         raise OutputMismatchError(f"{where} was taken over by another run; this one may not write to it any more")
     content: dict[str, Any] = {"key": commit.key, "files": list(commit.files), "counts": commit.counts}
     if commit.supersedes:
-        content["supersedes"] = list(commit.supersedes)
+        content |= {"supersedes": list(commit.supersedes), "generation": commit.generation}
     store.write(_commit_name(commit.key), _json_bytes(content))
 
 
@@ -269,6 +271,7 @@ def _read_commit(store: Store, name: str) -> Commit:
         files=tuple(raw["files"]),
         counts=raw["counts"],
         supersedes=tuple(raw.get("supersedes", ())),
+        generation=raw.get("generation", 0),
     )
 
 

@@ -77,6 +77,12 @@ def local_path(where: str | Path) -> Path | None:
     return None if "://" in where else Path(where)
 
 
+def absolute(where: str | Path) -> str:
+    """``where`` as a process with another working folder would have to name it."""
+    local = local_path(where)
+    return str(where) if local is None else str(local.resolve())
+
+
 class LocalStore:
     """A folder of a local disk or a shared POSIX file system."""
 

@@ -1,9 +1,10 @@
-"""The annotation job: question shards in, accepted and rejected rows out, each with its reason.
+"""The annotation job: questions in, accepted and rejected rows out, each with its reason.
 
-Ray Data reads the questions in small blocks; an async actor annotates a block and commits it as
-one shard, accepted rows, rejected rows, then a marker, each file whole or not at all. What is
-committed is never done again: a run that was interrupted, however hard, goes on with the rest. No
-row is ever dropped. The images stay with the workers; the driver sees ids and counts.
+The questions are cut into small shards; Ray Data hands these to async actors, each of which
+annotates a shard and commits it: accepted rows, rejected rows, then a marker, each file whole or
+not at all. What is committed is never done again, and what a shard paid for before it was
+committed lies in the request cache: a run that was interrupted, however hard, goes on with the
+rest. No row is ever dropped. The images stay with the workers; the driver sees ids and counts.
 """
 
 from __future__ import annotations
@@ -12,269 +13,217 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from actors.governor import RunningGovernor, start_governor
+from actors.request_cache import PaidTotals, paid_totals
 
-from actors.teacher import TeacherConfig, check_teacher
+from actors.teacher import check_teacher, read_key
 from cluster.connect import prepare_environment, ray_session, require_cpus
-from cluster.logs import get_logger
-from cluster.secrets import Secret, read_secret
-from cluster.storage import RunFolder, read_commits, read_run
-from pipelines.annotator import AnnotationMode
-from pipelines.schemas import open_parquet
-from pipelines.shards import ACCEPTED, REJECTED, AnnotateShards, ShardJob
-from pipelines.sources.parquet import QuestionFolder, check_questions, pending_rows
-from reasoning.errors import ConfigError, InputError, OutputMismatchError, StagebeamError, TeacherError
-from reasoning.prompts import PROMPT_VERSION
+from cluster.secrets import Secret
+from cluster.stores import absolute
+from pipelines.annotate_config import AnnotateConfig
+from pipelines.annotation_plan import AnnotationPlan, plan_annotation
+from pipelines.annotation_totals import AnnotateProgress, AnnotationSummary, Totals
+from pipelines.dataset_card import write_card
+from pipelines.shards import AnnotateShards, Replay, ShardJob, ShardTask
+from reasoning.errors import (
+    BudgetReachedError,
+    ConfigError,
+    InputError,
+    OutputMismatchError,
+    StagebeamError,
+    TeacherError,
+)
+from reasoning.records import RejectReason
 
-RUN_KIND = "annotate"
 ACTOR_CPUS = 0.5
 """An annotation actor waits for the teacher most of the time."""
 READER_CPUS = 1.25
-"""What reading and cutting into blocks needs beside the actors, or they would take every CPU and wait for ever."""
+"""What Ray Data's own tasks need beside the actors, or these would take every CPU and wait for ever."""
+DRAIN_S = 20.0
+"""How long calls that are open when a run is stopped may take to be answered and kept."""
 
+SHARE_IN_WORK = 2
+"""Rows being worked on for each call that may be open: some always wait for their shard's last reply."""
+_ENDING = (TeacherError, BudgetReachedError, OutputMismatchError, InputError, ConfigError)
 
-class AnnotateConfig(BaseModel):
-    """One annotation run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    input: Path
-    """A Parquet file of questions, or a folder of them."""
-    output: Path
-    """The run's folder: accepted/, rejected/, commits/ and run.json."""
-    teacher: TeacherConfig
-    """Who writes the annotations."""
-    mode: AnnotationMode = AnnotationMode.ONE_PROMPT
-    """All four stages in one reply, or a call for each."""
-    max_attempts: int = Field(default=3, ge=1)
-    """How often a question is put to the teacher, each time with the last fault shown."""
-    with_judgements: bool = False
-    """Ask for a flawed version of each accepted answer too: the material for judgements."""
-    limit: int | None = Field(default=None, ge=1)
-    """Only the first so many questions."""
-    shard_rows: int = Field(default=64, ge=1)
-    """Rows a shard: what an interruption costs at most, for each shard being worked on."""
-    actors: int = Field(default=1, ge=1)
-    """Annotation actors; each keeps ``teacher.max_in_flight`` calls open."""
-    ray_address: str | None = None
-    """The Ray cluster to run on; none starts one on this machine for the run."""
-
-    def identity(self) -> dict[str, Any]:
-        """What the rows depend on. Where the teacher is, how hard it is asked and how many work at it is not."""
-        return {
-            "input": str(self.input.resolve()),
-            "teacher": {
-                "model": self.teacher.model,
-                "temperature": self.teacher.temperature,
-                "max_tokens": self.teacher.max_tokens,
-            },
-            "mode": self.mode.value,
-            "max_attempts": self.max_attempts,
-            "with_judgements": self.with_judgements,
-            "limit": self.limit,
-            "prompt_version": PROMPT_VERSION,
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnnotateProgress:
-    """Where a run stands, its earlier parts included."""
-
-    rows: int
-    """Rows of the whole run."""
-    done: int
-    accepted: int
-    rejected: dict[str, int]
-    """Rows by reason code, the most frequent first."""
-    attempts: int
-    """Attempts beyond the first, all rows together."""
-    call_retries: int
-    """Calls repeated after a rate limit, a server error or a timeout."""
-    calls: int
-    seconds: float
-    """Since this process began; earlier parts are not in it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnnotationSummary:
-    """What a finished run holds, its earlier parts included."""
-
-    output: Path
-    rows: int
-    accepted: int
-    rejected: dict[str, int]
-    """Rows by reason code, the most frequent first."""
-    repaired: int
-    """Accepted rows that took more than one attempt."""
-    flawed: int
-    """Accepted rows with a flawed version for judgements."""
-    attempts: int
-    """Attempts beyond the first, all rows together."""
-    call_retries: int
-    calls: int
-    prompt_tokens: int
-    generated_tokens: int
-    dollars: float
-    resumed_rows: int
-    """Rows that were committed before this process began."""
-    seconds: float
-    config_hash: str
-
-
-@dataclass
-class _Totals:
-    """Sums of the shards' counts, by name."""
-
-    values: dict[str, int] = field(default_factory=dict)
-
-    def add(self, counts: dict[str, int]) -> None:
-        for name, value in counts.items():
-            self.values[name] = self.values.get(name, 0) + value
-
-    def __getitem__(self, name: str) -> int:
-        return self.values.get(name, 0)
-
-    def rejected(self) -> dict[str, int]:
-        prefix = "rejected."
-        found = {k.removeprefix(prefix): v for k, v in self.values.items() if k.startswith(prefix) and v}
-        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+OnProgress = Callable[[AnnotateProgress], None]
 
 
 def run_annotation(
-    config: AnnotateConfig, on_progress: Callable[[AnnotateProgress], None] | None = None
+    config: AnnotateConfig, on_progress: OnProgress | None = None, *, replay: Iterable[RejectReason] = ()
 ) -> AnnotationSummary:
     """Annotate every question that is not committed yet; uses the Ray this process is connected to, if any.
 
-    ``on_progress`` is called once at the start and after each shard. Raises InputError for input
-    that cannot be used, OutputMismatchError when the output folder is another run's, TeacherError
-    when the teacher cannot be reached or is lost on the way; what was committed stays.
+    With ``replay``, do the committed rows over that were rejected for one of these reasons, with
+    fresh replies. ``on_progress`` is called at the start and after each shard. Raises InputError
+    for input that cannot be used, OutputMismatchError when the output folder is another run's,
+    TeacherError when the teacher cannot be reached or is lost on the way, BudgetReachedError when
+    what may be spent is spent; what was committed or paid for stays.
     """
     prepare_environment()
-    started = time.monotonic()
-    folder = check_questions(config.input, limit=config.limit)
-    api_key = read_secret(config.teacher.api_key_env, wanted_by="teacher.api_key_env")
-    with RunFolder(config.output, kind=RUN_KIND, identity=config.identity()) as run:
-        stale = run.remove_uncommitted((ACCEPTED, REJECTED))
-        if stale:
-            get_logger(__name__).info("files of an interrupted run removed", count=len(stale))
-        totals = _Totals()
-        for commit in run.commits():
-            totals.add(commit.counts)
-        resumed_rows = totals["rows"]
-        done = committed_ids(config.output)
-
-        def report() -> None:
-            if on_progress is not None:
-                on_progress(_progress(totals, folder.rows, started))
-
-        report()
-        if folder.ids - done:
+    api_key = read_key(config.teacher)
+    watch = _Watch(on_progress)
+    with plan_annotation(config, frozenset(replay), watch.preparing) as plan:
+        paid_before = paid_totals(config.calls)
+        watch.begin(plan)
+        failure: StagebeamError | None = None
+        if plan.tasks:
             check_teacher(config.teacher, api_key)
-            needed = config.actors * ACTOR_CPUS + READER_CPUS
-            # Of a Ray of our own the CPUs are logical: it may have as many as the job needs.
-            own_cpus = max(os.cpu_count() or 1, math.ceil(needed))
-            with ray_session(config.ray_address, num_cpus=own_cpus) as cluster:
-                require_cpus(cluster, needed, wanted_by=f"annotation with {config.actors} actors")
-                job = _shard_job(config, run, api_key)
-                for counts in _run_shards(folder, done, job, config):
-                    totals.add(counts)
-                    report()
-        if totals["rows"] != folder.rows:
-            raise StagebeamError(
-                f"{config.output}: {totals['rows']} rows are committed and {folder.rows} were to be; "
-                "rows were added to or taken from the input, or the folder was changed by hand"
+            for task, counts, failed in _run_shards(plan, config, api_key, paid_before):
+                failure = failure or failed
+                if failed is None:
+                    watch.committed(task, counts)
+        _check_complete(config, plan, watch.totals, failure)
+        summary = _summary(config, plan, watch, paid_before)
+        _record(plan, summary, is_finished=failure is None)
+        if failure is not None:
+            raise failure
+        plan.finish()
+        write_card(config.output)
+        return summary
+
+
+class _Watch:
+    """Adds up what is committed and tells it on."""
+
+    def __init__(self, on_progress: OnProgress | None) -> None:
+        self.started = time.monotonic()
+        self.totals = Totals()
+        self.resumed_rows = 0
+        self._rows = 0
+        self._on_progress = on_progress
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def preparing(self, what: str) -> None:
+        self._tell(what)
+
+    def begin(self, plan: AnnotationPlan) -> None:
+        self._rows = plan.total_rows
+        for commit in plan.commits.values():
+            self.totals.add(commit.counts)
+        for task in plan.tasks:
+            if isinstance(task, Replay):
+                self.totals.add(task.commit.counts, sign=-1)
+        self.resumed_rows = self.totals["rows"]
+        self._tell()
+
+    def committed(self, task: ShardTask, counts: dict[str, int]) -> None:
+        self.totals.add(counts)
+        self._tell()
+
+    def _tell(self, preparing: str = "") -> None:
+        if self._on_progress is None:
+            return
+        totals = self.totals
+        self._on_progress(
+            AnnotateProgress(
+                rows=self._rows,
+                done=totals["rows"],
+                accepted=totals["accepted"],
+                rejected=totals.rejected(),
+                attempts=totals["further_attempts"],
+                call_retries=totals["call_retries"],
+                calls=totals["calls"],
+                dollars=totals.dollars,
+                seconds=self.seconds,
+                preparing=preparing,
             )
-        return _summary(config, run, totals, resumed_rows, started)
-
-
-def committed_ids(output: Path) -> frozenset[str]:
-    """The ids of all rows in committed shards of an annotation run."""
-    ids: set[str] = set()
-    for file in committed_files(output, ACCEPTED) + committed_files(output, REJECTED):
-        ids.update(open_parquet(file).read(columns=["id"]).column("id").to_pylist())
-    return frozenset(ids)
-
-
-def committed_files(output: Path, part: str) -> list[Path]:
-    """The committed Parquet files of ``part`` (``accepted`` or ``rejected``), by name.
-
-    Raises InputError when ``output`` is no annotation run.
-    """
-    read_run(output, kind=RUN_KIND)
-    names = [name for commit in read_commits(output) for name in commit.files]
-    return [output / name for name in names if name.startswith(f"{part}/")]
-
-
-def _shard_job(config: AnnotateConfig, run: RunFolder, api_key: Secret | None) -> ShardJob:
-    return ShardJob(
-        teacher=config.teacher,
-        api_key=api_key,
-        mode=config.mode,
-        max_attempts=config.max_attempts,
-        with_flaws=config.with_judgements,
-        output=str(run.path.resolve()),
-        lease=run.lease,
-        config_hash=run.config_hash,
-    )
+        )
 
 
 def _run_shards(
-    folder: QuestionFolder, done: frozenset[str], job: ShardJob, config: AnnotateConfig
-) -> Iterator[dict[str, int]]:
-    """The counts of each shard as it is committed; raises what ended the run."""
+    plan: AnnotationPlan, config: AnnotateConfig, api_key: Secret | None, paid: PaidTotals
+) -> Iterator[tuple[ShardTask, dict[str, int], StagebeamError | None]]:
+    """Each shard with its counts as it is committed, or with the error that ends the run.
+
+    Once one has failed, the others fail as soon as their open calls are answered and kept.
+    """
+    needed = config.actors * ACTOR_CPUS + READER_CPUS
+    # Of a Ray of our own the CPUs are logical: it may have as many as the job needs.
+    own_cpus = max(os.cpu_count() or 1, math.ceil(needed))
+    with ray_session(config.ray_address, num_cpus=own_cpus) as cluster:
+        require_cpus(cluster, needed, wanted_by=f"annotation with {config.actors} actors")
+        with start_governor(config.limits, calls=config.calls, paid=paid) as governor:
+            is_through = False
+            try:
+                for status in _statuses(plan, config, _shard_job(plan, config, api_key, governor)):
+                    failed = _error_of(status["failure"]) if status["failure"] else None
+                    yield plan.tasks[int(status["index"])], json.loads(status["counts"]), failed
+                is_through = True
+            finally:
+                if not is_through:
+                    governor.stop_and_drain(DRAIN_S)
+
+
+def _statuses(plan: AnnotationPlan, config: AnnotateConfig, job: ShardJob) -> Iterator[dict[str, Any]]:
+    import ray
     import ray.data
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    rows = pending_rows(folder, done, rows_per_block=config.shard_rows)
-    shards = rows.map_batches(
+    # While some shards wait for their last replies, others keep the teacher busy.
+    open_shards = 2 + math.ceil(SHARE_IN_WORK * config.teacher.max_in_flight / config.shard_rows)
+    shards = ray.data.range(len(plan.tasks), override_num_blocks=len(plan.tasks)).map_batches(
         AnnotateShards,
-        fn_constructor_kwargs={"job": job},
+        fn_constructor_kwargs={"job": job, "tasks": ray.put(plan.tasks)},
         batch_size=None,
-        batch_format="pyarrow",
-        zero_copy_batch=True,
         num_cpus=ACTOR_CPUS,
-        # While one shard waits for its last replies, the next ones keep the teacher busy.
         compute=ray.data.ActorPoolStrategy(
-            size=config.actors, max_tasks_in_flight_per_actor=6, max_concurrent_calls_per_actor=4
+            size=config.actors,
+            max_tasks_in_flight_per_actor=open_shards + 2,
+            max_concurrent_calls_per_actor=open_shards,
         ),
     )
     for batch in shards.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for status in batch.to_pylist():
-            if status["failure"]:
-                raise _error_of(status["failure"])
-            yield json.loads(status["counts"])
+        yield from batch.to_pylist()
+
+
+def _shard_job(
+    plan: AnnotationPlan, config: AnnotateConfig, api_key: Secret | None, governor: RunningGovernor
+) -> ShardJob:
+    return ShardJob(
+        questions=plan.questions,
+        output=absolute(config.output),
+        calls=absolute(config.calls),
+        lease=plan.run.lease,
+        config_hash=plan.run.config_hash,
+        teacher=config.teacher,
+        api_key=api_key,
+        governor=governor.handle,
+        mode=config.mode,
+        verify=config.verify,
+        max_attempts=config.max_attempts,
+        with_flaws=config.with_judgements,
+    )
 
 
 def _error_of(failure: str) -> StagebeamError:
     """The error of ours that a worker told by its class and message."""
     name, _, message = failure.partition(": ")
-    known = {cls.__name__: cls for cls in (TeacherError, OutputMismatchError, InputError, ConfigError)}
+    known = {cls.__name__: cls for cls in _ENDING}
     return known.get(name, StagebeamError)(message)
 
 
-def _progress(totals: _Totals, rows: int, started: float) -> AnnotateProgress:
-    return AnnotateProgress(
-        rows=rows,
-        done=totals["rows"],
-        accepted=totals["accepted"],
-        rejected=totals.rejected(),
-        attempts=totals["further_attempts"],
-        call_retries=totals["call_retries"],
-        calls=totals["calls"],
-        seconds=time.monotonic() - started,
-    )
+def _check_complete(
+    config: AnnotateConfig, plan: AnnotationPlan, totals: Totals, failure: StagebeamError | None
+) -> None:
+    if failure is None and totals["rows"] != plan.total_rows:
+        raise StagebeamError(
+            f"{config.output}: {totals['rows']} rows are committed and {plan.total_rows} were to be; "
+            "the folder was changed by hand, or the input while the run went on"
+        )
 
 
-def _summary(
-    config: AnnotateConfig, run: RunFolder, totals: _Totals, resumed_rows: int, started: float
-) -> AnnotationSummary:
+def _summary(config: AnnotateConfig, plan: AnnotationPlan, watch: _Watch, paid_before: PaidTotals) -> AnnotationSummary:
+    totals, paid = watch.totals, paid_totals(config.calls)
     return AnnotationSummary(
         output=config.output,
         rows=totals["rows"],
@@ -287,8 +236,20 @@ def _summary(
         calls=totals["calls"],
         prompt_tokens=totals["prompt_tokens"],
         generated_tokens=totals["generated_tokens"],
-        dollars=totals["nano_dollars"] / 1e9,
-        resumed_rows=resumed_rows,
-        seconds=time.monotonic() - started,
-        config_hash=run.config_hash,
+        dollars=totals.dollars,
+        latency_s=totals.latency_s(),
+        dropped=plan.dropped,
+        vanished=plan.vanished,
+        resumed_rows=watch.resumed_rows,
+        paid_calls=paid.calls - paid_before.calls,
+        paid_dollars=paid.dollars - paid_before.dollars,
+        seconds=watch.seconds,
+        config_hash=plan.run.config_hash,
     )
+
+
+def _record(plan: AnnotationPlan, summary: AnnotationSummary, *, is_finished: bool) -> None:
+    """What came of the run so far, in ``run.json``."""
+    result = {k: v for k, v in asdict(summary).items() if k not in ("output", "config_hash", "seconds")}
+    result |= {"is_finished": is_finished, "seconds": round(summary.seconds, 1)}
+    plan.run.record(result=result)

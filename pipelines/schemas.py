@@ -43,6 +43,8 @@ QUESTION_SCHEMA = pa.schema(
         ("meta", pa.string()),
     ]
 )
+ROWS_PER_GROUP = 256
+"""Rows with images that a reader holds at a time: small, for whoever reads a piece of a file."""
 REQUIRED_QUESTION_COLUMNS = ("id", "question")
 
 ANNOTATION_COLUMNS = [
@@ -53,13 +55,18 @@ ANNOTATION_COLUMNS = [
     ("is_accepted", pa.bool_()),
     ("reason", pa.string()),
     ("detail", pa.string()),
+    ("checks", _STRINGS),
     ("reply", pa.string()),
     ("teacher", pa.string()),
     ("prompt_version", pa.string()),
+    ("generation", pa.int32()),
     ("attempts", pa.int32()),
     ("attempt_faults", _STRINGS),
+    ("attempt_details", _STRINGS),
     ("call_retries", pa.int32()),
     ("calls", pa.int32()),
+    ("cached_calls", pa.int32()),
+    ("call_seconds", pa.list_(pa.float32())),
     ("prompt_tokens", pa.int64()),
     ("generated_tokens", pa.int64()),
     ("dollars", pa.float64()),
@@ -183,7 +190,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema)
 def write_table(path: Path, table: pa.Table) -> None:
     """One Parquet file, whole or not at all."""
     with atomic_file(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", use_dictionary=False)
+        pq.write_table(table, temporary, compression="zstd", use_dictionary=False, row_group_size=ROWS_PER_GROUP)
 
 
 def write_questions(folder: Path, questions: Iterable[Question], *, rows_per_file: int = 1000) -> list[Path]:

@@ -1,8 +1,8 @@
-"""The annotation actor: a block of questions in, a committed shard out.
+"""The annotation actor: a shard of questions in, a committed shard out.
 
-A shard's name is a hash of its rows' ids. So a block that Ray gives out a second time, because a
-worker died after its commit, is found committed and is not done again. Runs on Ray workers; needs
-no Ray itself.
+A shard's name is a hash of its rows' ids. So a shard that Ray gives out a second time, because a
+worker died after its commit, is found committed and is not done again; and of one that was half
+done the finished calls lie in the request cache. Runs on Ray workers; needs no Ray itself.
 """
 
 from __future__ import annotations
@@ -10,114 +10,187 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from actors.governor import GovernedPace
+from actors.request_cache import open_call_store
 
 from actors.teacher import Teacher, TeacherConfig
 from cluster.logs import get_logger
 from cluster.process import keep_what_is_loaded
 from cluster.secrets import Secret
-from cluster.storage import Commit, find_commit, write_commit
+from cluster.storage import Commit, find_commit
+from cluster.stores import open_store
 from pipelines.annotator import AnnotationMode, Annotator, Draft
-from pipelines.schemas import ANNOTATED_SCHEMA, question_from_row, question_to_row, write_rows
+from pipelines.schemas import ANNOTATED_SCHEMA, question_from_row, question_to_row
+from pipelines.shard_files import commit_shard, read_commit_rows
+from pipelines.sources.parquet import QuestionShard, read_shard
+from pipelines.verification import VerifyConfig
 from reasoning.errors import InputError, StagebeamError
 from reasoning.ledger import Usage
 from reasoning.prompts import PROMPT_VERSION
 from reasoning.records import RejectReason
 
-ACCEPTED = "accepted"
-REJECTED = "rejected"
-_STATUS_SCHEMA = pa.schema([("shard", pa.string()), ("counts", pa.string()), ("failure", pa.string())])
-"""``counts`` is a JSON object; ``failure`` is ``<error class>: <message>`` of what ends the run, else empty."""
+_STATUS = ("index", "counts", "failure")
+"""Columns of an answer: the shard's number, its counts as a JSON object, and what ends the run, as
+``<error class>: <message>``, else empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardJob:
     """What an annotation actor needs to know."""
 
-    teacher: TeacherConfig
-    api_key: Secret | None
-    mode: AnnotationMode
-    max_attempts: int
-    with_flaws: bool
+    questions: str
+    """Where the question files are."""
     output: str
+    calls: str
+    """Where finished calls are kept."""
     lease: str
     config_hash: str
+    teacher: TeacherConfig
+    api_key: Secret | None
+    governor: Any
+    """The handle of the governor's actor."""
+    mode: AnnotationMode
+    verify: VerifyConfig
+    max_attempts: int
+    with_flaws: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Rows of a committed shard to do again: those rejected for one of ``reasons``."""
+
+    commit: Commit
+    reasons: frozenset[RejectReason]
+    generation: int
+
+    @property
+    def key(self) -> str:
+        """The name of the shard that will stand in for the old one."""
+        text = f"{self.commit.key}\x1f{self.generation}\x1f{','.join(sorted(self.reasons))}"
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+ShardTask = QuestionShard | Replay
 
 
 class AnnotateShards:
-    """Callable for Ray Data's ``map_batches``: a table of questions to one row about the committed shard."""
+    """Callable for Ray Data's ``map_batches``: a shard's description to one row about the committed shard."""
 
-    def __init__(self, job: ShardJob) -> None:
+    def __init__(self, job: ShardJob, tasks: Any) -> None:
+        """``tasks`` is a reference to the list of all shards' descriptions, in Ray's object store."""
+        import ray
+
         self._job = job
-        self._output = Path(job.output)
+        self._tasks: Sequence[ShardTask] = ray.get(tasks)
+        self._questions = open_store(job.questions)
+        self._output = open_store(job.output)
+        self._pace = GovernedPace(job.governor)
+        calls = open_call_store(job.calls, writer=uuid.uuid4().hex[:12])
         self._annotator = Annotator(
-            Teacher(job.teacher, job.api_key),
+            Teacher(job.teacher, job.api_key, pace=self._pace, calls=calls),
             mode=job.mode,
+            verify=job.verify,
             max_attempts=job.max_attempts,
             with_flaws=job.with_flaws,
         )
         keep_what_is_loaded()
 
-    async def __call__(self, table: pa.Table) -> pa.Table:
+    async def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Annotate, commit, answer with the shard's name and counts, or with what ends the run.
 
         An error of ours goes back as a value: Ray would hand on its text but not the error.
         """
-        rows = table.to_pylist()
-        if not rows:
-            return _STATUS_SCHEMA.empty_table()
-        key = shard_key([row["id"] for row in rows])
-        status = {"shard": key, "counts": "{}", "failure": ""}
-        try:
-            commit = await self._committed(key, rows)
-            status["counts"] = json.dumps(commit.counts)
-        except StagebeamError as error:
-            status["failure"] = f"{type(error).__name__}: {error}"
-        return pa.Table.from_pylist([status], schema=_STATUS_SCHEMA)
+        found: list[dict[str, Any]] = []
+        for index in batch["id"]:
+            task = self._tasks[int(index)]
+            status: dict[str, Any] = {"index": int(index), "counts": "{}", "failure": ""}
+            try:
+                commit = await self._committed(task)
+                status["counts"] = json.dumps(commit.counts)
+            except StagebeamError as error:
+                status["failure"] = f"{type(error).__name__}: {error}"
+            found.append(status)
+        return {name: np.array([status[name] for status in found]) for name in _STATUS}
 
-    async def _committed(self, key: str, rows: Sequence[Mapping[str, Any]]) -> Commit:
-        found = find_commit(self._output, key)
+    async def _committed(self, task: ShardTask) -> Commit:
+        found = await asyncio.to_thread(find_commit, self._job.output, task.key)
         if found is not None:
             return found
-        done = await asyncio.gather(*(self._annotated(row) for row in rows))
-        return await asyncio.to_thread(commit_shard, self._output, key, done, lease=self._job.lease)
+        self._pace.check()
+        match task:
+            case QuestionShard():
+                rows = await asyncio.to_thread(read_shard, self._questions, task)
+                done = await self._all_annotated(rows, generation=0)
+                return await asyncio.to_thread(commit_shard, self._output, task.key, done, lease=self._job.lease)
+            case Replay():
+                return await self._replayed(task)
 
-    async def _annotated(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    async def _replayed(self, task: Replay) -> Commit:
+        rows = await asyncio.to_thread(read_commit_rows, self._output, task.commit)
+        kept = [row for row in rows if row["reason"] not in task.reasons]
+        again = [row for row in rows if row["reason"] in task.reasons]
+        done = await self._all_annotated(again, generation=task.generation)
+        return await asyncio.to_thread(
+            commit_shard,
+            self._output,
+            task.key,
+            kept + done,
+            lease=self._job.lease,
+            supersedes=(task.commit.key,),
+            generation=task.generation,
+        )
+
+    async def _all_annotated(self, rows: Sequence[Mapping[str, Any]], *, generation: int) -> list[dict[str, Any]]:
+        """All rows; when one ends the run, only after the others' open calls are answered and kept."""
+        found = await asyncio.gather(*(self._annotated(row, generation) for row in rows), return_exceptions=True)
+        for outcome in found:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return [outcome for outcome in found if not isinstance(outcome, BaseException)]
+
+    async def _annotated(self, row: Mapping[str, Any], generation: int) -> dict[str, Any]:
         """The row with its annotation columns; a row that cannot be handled is rejected, not raised."""
         try:
             question = question_from_row(row)
         except InputError as error:
-            return self._with_columns(_kept_columns(row), _failed(str(error)))
+            return self._with_columns(_kept_columns(row), _failed(str(error)), generation)
         columns = question_to_row(question)
         try:
-            return self._with_columns(columns, await self._annotator.annotate(question))
+            draft = await self._annotator.annotate(question, generation=generation)
         except StagebeamError:
             raise
         except Exception as error:  # noqa: BLE001  a row that trips a fault of ours must not end the others
             get_logger(__name__).warning("row failed", id=question.id, exc_info=True)
-            return self._with_columns(columns, _failed(f"{type(error).__name__}: {error}"))
+            draft = _failed(f"{type(error).__name__}: {error}")
+        return self._with_columns(columns, draft, generation)
 
-    def _with_columns(self, columns: dict[str, Any], draft: Draft) -> dict[str, Any]:
+    def _with_columns(self, columns: dict[str, Any], draft: Draft, generation: int) -> dict[str, Any]:
+        stages = draft.stages.as_mapping() if draft.stages else {}
         return {
             **columns,
-            **(
-                {stage.value.lower(): text for stage, text in draft.stages.as_mapping().items()} if draft.stages else {}
-            ),
+            **{stage.value.lower(): text for stage, text in stages.items()},
             "is_accepted": draft.reason is None,
             "reason": draft.reason.value if draft.reason else None,
             "detail": draft.detail,
+            "checks": list(draft.checks),
             "reply": draft.reply,
             "teacher": self._job.teacher.model,
             "prompt_version": PROMPT_VERSION,
+            "generation": generation,
             "attempts": draft.attempts,
             "attempt_faults": list(draft.attempt_faults),
+            "attempt_details": list(draft.attempt_details),
             "call_retries": len(draft.call_retries),
             "calls": draft.calls,
+            "cached_calls": draft.cached_calls,
+            "call_seconds": list(draft.call_seconds),
             "prompt_tokens": draft.usage.prompt_tokens,
             "generated_tokens": draft.usage.generated_tokens,
             "dollars": draft.usage.dollars,
@@ -125,44 +198,6 @@ class AnnotateShards:
             "config_hash": self._job.config_hash,
             "flawed_reply": draft.flawed_reply,
         }
-
-
-def shard_key(ids: Sequence[str]) -> str:
-    """The shard's name: a hash of its ids, whatever their order."""
-    return hashlib.sha256("\x1f".join(sorted(ids)).encode()).hexdigest()[:20]
-
-
-def commit_shard(output: Path, key: str, rows: Sequence[Mapping[str, Any]], *, lease: str) -> Commit:
-    """Write the accepted and the rejected rows, then the marker; raises as ``write_commit`` does."""
-    files = []
-    for part, is_accepted in ((ACCEPTED, True), (REJECTED, False)):
-        chosen = [row for row in rows if row["is_accepted"] is is_accepted]
-        if chosen:
-            name = f"{part}/{key}.parquet"
-            write_rows(output / name, chosen, ANNOTATED_SCHEMA)
-            files.append(name)
-    commit = Commit(key=key, files=tuple(files), counts=count_rows(rows))
-    write_commit(output, commit, lease=lease)
-    return commit
-
-
-def count_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """What a shard adds to the run's totals; rejected rows also by reason, as ``rejected.<reason>``."""
-    counts: dict[str, int] = {
-        "rows": len(rows),
-        "accepted": sum(row["is_accepted"] for row in rows),
-        "repaired": sum(row["is_accepted"] and row["attempts"] > 1 for row in rows),
-        "flawed": sum(row["flawed_reply"] is not None for row in rows),
-        "further_attempts": sum(max(0, row["attempts"] - 1) for row in rows),
-    }
-    counts["nano_dollars"] = round(sum(row["dollars"] for row in rows) * 1e9)
-    for name in ("call_retries", "calls", "prompt_tokens", "generated_tokens"):
-        counts[name] = sum(row[name] for row in rows)
-    for row in rows:
-        if row["reason"] is not None:
-            name = f"rejected.{row['reason']}"
-            counts[name] = counts.get(name, 0) + 1
-    return counts
 
 
 def _failed(detail: str) -> Draft:

@@ -80,6 +80,18 @@ def quickstart(
 def annotate(
     config: ConfigFile = None,
     overrides: Overrides = None,
+    input_path: Annotated[
+        str | None,
+        typer.Option("--input", metavar="PATH", help="Question Parquet, or a data set `stagebeam sources` lists."),
+    ] = None,
+    output: Annotated[str | None, typer.Option("--output", metavar="PATH", help="The run's folder or URI.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show three full prompts and what the run would cost; ask nobody.")
+    ] = False,
+    replay: Annotated[
+        list[str] | None,
+        typer.Option("--replay", metavar="REASON", help="Do the rows rejected for this reason over; repeat."),
+    ] = None,
     stand_in: Annotated[
         bool, typer.Option("--stand-in", help="Start the embedded stand-in teacher and ask that one.")
     ] = False,
@@ -89,12 +101,21 @@ def annotate(
     """Have a teacher model write four-stage answers to questions, and verify them.
 
     Accepted and rejected rows are written as Parquet, the rejected with reason codes; then the
-    training rows for `stagebeam train`.
+    training rows for `stagebeam train`. Finished calls are kept: an interrupted run goes on with
+    the rest and pays for nothing twice.
     """
-    with reported(debug=debug, on_interrupt=f"{AGAIN}: finished shards are kept."):
-        from stagebeam.commands import run_annotate
+    with reported(debug=debug, on_interrupt=f"{AGAIN}: finished calls and shards are kept."):
+        from stagebeam.annotating import run_annotate
 
-        run_annotate(config, overrides or [], with_standin=stand_in, ray=ray)
+        given = [f"{name}={value}" for name, value in (("input", input_path), ("output", output)) if value]
+        run_annotate(
+            config,
+            [*(overrides or []), *given],
+            with_standin=stand_in,
+            dry_run=dry_run,
+            replay=replay or [],
+            ray=ray,
+        )
 
 
 @app.command(

@@ -15,8 +15,6 @@ from stagebeam.console import duration, output_console, print_table, progress
 from stagebeam.settings import load_config
 
 FEEDING_CPUS = 2
-ROWS = "rows"
-"""Where in an annotation run's folder its training rows go."""
 
 
 def run_quickstart(file: Path | None, overrides: Sequence[str], *, fresh: bool) -> None:
@@ -29,40 +27,6 @@ def run_quickstart(file: Path | None, overrides: Sequence[str], *, fresh: bool) 
     from stagebeam.quickstart.loop import run_quickstart as run_loop
 
     run_loop(config, console, fresh=fresh)
-
-
-def run_annotate(file: Path | None, overrides: Sequence[str], *, with_standin: bool, ray: str | None) -> None:
-    """See ``pipelines.annotate``; prints counts by reason and writes training rows."""
-    from pipelines.annotate import AnnotateConfig, AnnotateProgress, run_annotation
-    from stagebeam.standin.process import start_standin
-    from stagebeam.training_rows import describe, export_rows
-
-    console = output_console()
-    with ExitStack() as stack:
-        given = list(overrides)
-        if with_standin:
-            standin = stack.enter_context(start_standin())
-            given += [f"teacher.base_url={standin.base_url}", f"teacher.model={standin.model}"]
-        config = load_config(AnnotateConfig, file, given)
-        update = stack.enter_context(progress(console, "Annotate"))
-        if ray is not None:
-            config = config.model_copy(update={"ray_address": ray})
-
-        def on_progress(news: AnnotateProgress) -> None:
-            update(news.done, news.rows, f"{news.accepted:,} accepted · {sum(news.rejected.values()):,} rejected")
-
-        summary = run_annotation(config, on_progress)
-    console.print(
-        f"{summary.rows:,} questions in {duration(summary.seconds)}: {summary.accepted:,} accepted, "
-        f"{sum(summary.rejected.values()):,} rejected → {summary.output}",
-        markup=False,
-    )
-    for reason, count in summary.rejected.items():
-        console.print(f"  {reason}: {count:,}", markup=False)
-    if summary.accepted:
-        rows = export_rows(config.output, config.output / ROWS)
-        for name, exported in rows.items():
-            console.print(f"{describe(name, exported)} → {exported.output}", markup=False)
 
 
 def run_train(file: Path | None, overrides: Sequence[str], *, ray: str | None) -> None:

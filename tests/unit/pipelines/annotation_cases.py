@@ -9,7 +9,8 @@ from typing import Any
 from actors.teacher import CallFault, Message, TeacherReply
 from cluster.storage import RunFolder
 from pipelines.schemas import question_to_row
-from pipelines.shards import commit_shard, shard_key
+from pipelines.shard_files import commit_shard
+from pipelines.sources.parquet import shard_key
 from reasoning.ledger import Usage
 from reasoning.records import AnswerType, ImageRef, Question
 from reasoning.stages import FourStages
@@ -49,13 +50,18 @@ def accepted_row(question: Question, stages: FourStages = GOOD, flawed_reply: st
         "is_accepted": True,
         "reason": None,
         "detail": "",
+        "checks": [],
         "reply": stages.render(),
         "teacher": "t",
         "prompt_version": "v",
+        "generation": 0,
         "attempts": 1,
         "attempt_faults": [],
+        "attempt_details": [],
         "call_retries": 0,
         "calls": 1,
+        "cached_calls": 0,
+        "call_seconds": [0.5],
         "prompt_tokens": 1,
         "generated_tokens": 1,
         "dollars": 0.0,
@@ -69,5 +75,5 @@ def annotation_run(folder: Path, *shards: list[dict[str, Any]]) -> Path:
     """A finished annotation run with these shards of rows."""
     with RunFolder(folder, kind="annotate", identity={"input": "x"}) as run:
         for rows in shards:
-            commit_shard(folder, shard_key([row["id"] for row in rows]), rows, lease=run.lease)
+            commit_shard(run.store, shard_key([row["id"] for row in rows]), rows, lease=run.lease)
     return folder
