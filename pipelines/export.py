@@ -6,30 +6,31 @@ they came to lie in shards: a run that was interrupted exports the same as one t
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cluster.storage import Commit, RunFolder, read_run
-from pipelines.annotate import RUN_KIND as ANNOTATE_KIND
-from pipelines.annotate import committed_files
+from pipelines.annotations import RUN_KIND as ANNOTATE_KIND
+from pipelines.annotations import accepted_ids, digest_of
+from pipelines.exports.conversations import prompt_with_history
+from pipelines.exports.images import ImageFiles
+from pipelines.exports.spill import Spill, remove_spill
 from pipelines.judgements import JudgementConfig, judgement_rows, parse_flawed
-from pipelines.schemas import open_parquet, question_from_row, read_rows, stages_from_row, write_training
-from pipelines.shards import ACCEPTED
-from reasoning.errors import ConfigError, InputError
+from pipelines.schemas import question_from_row, stages_from_row, write_training
+from reasoning.errors import ConfigError
 from reasoning.parsing import ParseFault
 from reasoning.prompts import question_text
-from reasoning.records import Question, RowKind, TrainingRow
+from reasoning.records import ImageRef, Question, RowKind, TrainingRow
 from reasoning.stages import FourStages
 
 RUN_KIND = "export"
 DEFAULT_KINDS = (RowKind.FOUR_STAGE, RowKind.JUDGEMENT)
 _KEY = "rows"
-_ROWS_IN_MEMORY = 10_000
-"""Accepted rows that are held, images and all, to put them in order."""
+
+Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,33 +40,32 @@ class ExportSummary:
     output: Path
     rows: dict[RowKind, int]
     skipped: dict[str, int]
-    """Accepted rows that gave no row of a kind, by cause: ``no_flawed_reply``, ``flawed_unreadable``, ``history``."""
+    """Accepted rows that gave no row of a kind, by cause: ``no_flawed_reply``, ``flawed_unreadable``."""
 
 
 def write_training_rows(
-    annotations: Path,
+    annotations: Path | str,
     output: Path,
     *,
     kinds: Sequence[RowKind] = DEFAULT_KINDS,
     judgements: JudgementConfig | None = None,
     rows_per_file: int = 2000,
+    on_progress: Progress | None = None,
 ) -> ExportSummary:
     """SFT shards ``part-00000.parquet`` and on, in the columns of ``TrainingRow``.
 
-    A folder that holds the same rows already is left as it is. Raises InputError when
+    A question with earlier turns has them in its prompt, written out. A picture stays what it is in the
+    run, bytes or URI. A folder that holds the same rows already is left as it is. Raises InputError when
     ``annotations`` is no annotation run or has no accepted row, OutputMismatchError when ``output``
     holds something else.
     """
     if not kinds:
         raise ConfigError("write_training_rows needs at least one kind of row; got none")
     judgements = judgements or JudgementConfig()
-    files = committed_files(annotations, ACCEPTED)
-    ids = _ids(files)
-    if not ids:
-        raise InputError(f"{annotations}: no row was accepted, so there is nothing to train on")
+    ids = accepted_ids(annotations)
     identity = {
         "annotations": read_run(annotations, kind=ANNOTATE_KIND)["config_hash"],
-        "accepted_rows": hashlib.sha256("\x1f".join(sorted(ids)).encode()).hexdigest()[:16],
+        "accepted_rows": digest_of(ids),
         "kinds": sorted(kind.value for kind in kinds),
         "judgements": judgements.model_dump(mode="json") if RowKind.JUDGEMENT in kinds else None,
         "rows_per_file": rows_per_file,
@@ -76,8 +76,15 @@ def write_training_rows(
             return _summary(output, done[0].counts)
         for path in output.glob("*.parquet"):
             path.unlink()  # Of an export that was interrupted.
+        remove_spill(output)
         counts: Counter[str] = Counter()
-        paths = write_training(output, _rows(files, len(ids), kinds, judgements, counts), rows_per_file=rows_per_file)
+        report = on_progress or (lambda done, total, detail: None)
+        with Spill(output, rows=len(ids), key=lambda row: str(row["id"])) as spill:
+            pictures = _Pictures(spill.images())
+            spill.fill(annotations, pictures.keep, lambda done, rows: report(done, 2 * rows, "reading"))
+            rows = _reported(spill.rows(), len(ids), report)
+            made = _rows(rows, pictures, kinds, judgements, counts)
+            paths = write_training(output, made, rows_per_file=rows_per_file)
         run.commit(Commit(key=_KEY, files=tuple(path.name for path in paths), counts=dict(counts)))
         return _summary(output, counts)
 
@@ -92,16 +99,14 @@ def training_rows(
     index: int,
 ) -> tuple[list[TrainingRow], list[str]]:
     """The rows that one accepted annotation gives, and why a kind has none; ``index`` is its number among all."""
-    if question.history:
-        return [], ["history"]
     rows: list[TrainingRow] = []
     skipped: list[str] = []
     for kind in kinds:
         match kind:
             case RowKind.FOUR_STAGE:
-                rows.append(_row(question, kind, question_text(question), stages.render()))
+                rows.append(_row(question, kind, stages.render()))
             case RowKind.DIRECT:
-                rows.append(_row(question, kind, question_text(question), question.answer or stages.conclusion))
+                rows.append(_row(question, kind, question.answer or stages.conclusion))
             case RowKind.JUDGEMENT:
                 flawed = parse_flawed(flawed_reply) if flawed_reply else None
                 if flawed is None:
@@ -109,20 +114,41 @@ def training_rows(
                 elif isinstance(flawed, ParseFault):
                     skipped.append("flawed_unreadable")
                 else:
-                    rows += judgement_rows(question, stages, flawed, judgements, index=index)
+                    made = judgement_rows(question, stages, flawed, judgements, index=index)
+                    rows += [replace(row, prompt=prompt_with_history(question, row.prompt)) for row in made]
     return rows, skipped
 
 
+class _Pictures:
+    """Pictures of rows that wait for their turn: bytes in files, a URI as it is."""
+
+    def __init__(self, files: ImageFiles) -> None:
+        self._files = files
+
+    def keep(self, ref: ImageRef) -> dict[str, str | None]:
+        """What ``take`` makes the same picture of again."""
+        file = None if ref.data is None else self._files.add_bytes(ref.data, "bin")
+        return {"file": file, "uri": ref.uri, "media_type": ref.media_type}
+
+    def take(self, kept: dict[str, str | None] | None) -> ImageRef | None:
+        if kept is None:
+            return None
+        file = kept["file"]
+        data = None if file is None else self._files.read(file)
+        return ImageRef(data=data, uri=kept["uri"], media_type=str(kept["media_type"]))
+
+
 def _rows(
-    files: Sequence[Path],
-    total: int,
+    rows: Iterable[dict[str, Any]],
+    pictures: _Pictures,
     kinds: Sequence[RowKind],
     judgements: JudgementConfig,
     counts: Counter[str],
 ) -> Iterator[TrainingRow]:
-    for index, row in enumerate(_in_order(files, total)):
+    for index, row in enumerate(rows):
+        question = replace(question_from_row({**row, "image": None}), image=pictures.take(row["image"]))
         made, skipped = training_rows(
-            question_from_row(row),
+            question,
             stages_from_row(row),
             row["flawed_reply"],
             kinds=kinds,
@@ -134,23 +160,15 @@ def _rows(
         yield from made
 
 
-def _in_order(files: Sequence[Path], total: int) -> Iterator[dict[str, Any]]:
-    """All rows, ordered by a hash of their ids, in as many passes as memory asks for."""
-    passes = -(-total // _ROWS_IN_MEMORY)
-    for number in range(passes):
-        chosen = [row for file in files for row in read_rows(file) if _place(row["id"]) % passes == number]
-        yield from sorted(chosen, key=lambda row: _place(row["id"]))
+def _reported(rows: Iterable[dict[str, Any]], total: int, report: Progress) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(rows):
+        if number % 256 == 0:
+            report(total + number, 2 * total, "writing")
+        yield row
 
 
-def _place(identity: str) -> int:
-    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big")
-
-
-def _ids(files: Sequence[Path]) -> list[str]:
-    return [i for file in files for i in open_parquet(file).read(columns=["id"]).column("id").to_pylist()]
-
-
-def _row(question: Question, kind: RowKind, prompt: str, response: str) -> TrainingRow:
+def _row(question: Question, kind: RowKind, response: str) -> TrainingRow:
+    prompt = prompt_with_history(question, question_text(question))
     return TrainingRow(
         id=f"{question.id}/{kind.value}", kind=kind, image=question.image, prompt=prompt, response=response
     )

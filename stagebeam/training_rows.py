@@ -16,7 +16,7 @@ KINDS: dict[str, tuple[RowKind, ...]] = {
 
 
 def export_rows(
-    annotations: Path, folder: Path, *, judgements: JudgementConfig | None = None
+    annotations: Path | str, folder: Path, *, judgements: JudgementConfig | None = None
 ) -> dict[str, ExportSummary]:
     """Write ``folder/four-stage`` (with judgements where there are any) and ``folder/direct``."""
     return {

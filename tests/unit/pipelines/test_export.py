@@ -54,10 +54,30 @@ def test_row_without_usable_flaws_is_counted(tmp_path: Path) -> None:
     assert summary.skipped == {"no_flawed_reply": 1, "flawed_unreadable": 1}
 
 
-def test_conversation_is_skipped_and_counted(tmp_path: Path) -> None:
+def test_later_turn_has_the_earlier_ones_in_its_prompt(tmp_path: Path) -> None:
     later = replace(QUESTIONS[0], history=(Turn(question="Hi?", answer="Ho."),))
-    run = annotation_run(tmp_path / "run", [accepted_row(later), *ROWS[1:]])
-    assert write_training_rows(run, tmp_path / "sft").skipped == {"history": 1}
+    run = annotation_run(tmp_path / "run", [accepted_row(later, flawed_reply=FLAWED.render()), *ROWS[1:]])
+    summary = write_training_rows(run, tmp_path / "sft")
+    assert summary.rows[RowKind.FOUR_STAGE] == 5
+    assert not summary.skipped
+    prompts = {row.id: row.prompt for row in read_training(tmp_path / "sft")}
+    before = "Earlier in this conversation:\n\nUser: Hi?\nAssistant: Ho.\n\nNow answer:\n"
+    assert prompts["q0/four_stage"] == before + question_text(QUESTION)
+    judged = [prompt for name, prompt in prompts.items() if name.startswith("q0/judge/")]
+    assert len(judged) == 10
+    assert all(prompt.startswith(before) for prompt in judged)
+    assert prompts["q1/four_stage"] == question_text(QUESTION)
+
+
+def test_picture_stays_what_it_is_in_the_run(tmp_path: Path) -> None:
+    far = replace(QUESTION, id="far", image=ImageRef(uri="s3://bucket/é.png", media_type="image/jpeg"))
+    run = annotation_run(tmp_path / "run", [accepted_row(far), accepted_row(replace(QUESTION, id="text")), *ROWS])
+    write_training_rows(run, tmp_path / "sft", kinds=[RowKind.DIRECT])
+    images = {row.id: row.image for row in read_training(tmp_path / "sft")}
+    assert images["far/direct"] == far.image
+    assert images["text/direct"] is None
+    assert images["q0/direct"] == IMAGE
+    assert not (tmp_path / "sft" / ".spill").exists()
 
 
 def test_second_export_is_the_first_and_another_one_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Accepted annotations in the forms that trainers read."""
