@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from actors.verifier import check_reply, check_stage_reply
+from actors.verifier import Check, Rung, check_reply, check_stage_reply, is_rule_sure
 from reasoning.records import AnswerType, Question, RejectReason
 from reasoning.stages import FourStages, Stage
 
@@ -94,6 +94,123 @@ def test_speaking_of_an_answer_is_no_leak(words: str) -> None:
 def test_words_of_the_question_are_no_leak() -> None:
     question = replace(QUESTION, question="Does the expected answer on the sheet say how many cubes there are?")
     assert reason_of(replace(GOOD, reasoning="The expected answer on the sheet says 2.").render(), question) is None
+
+
+def test_words_of_a_hint_that_the_student_sees_are_no_leak() -> None:
+    text = replace(GOOD, reasoning="The hint says to count: one, two.").render()
+    assert reason_of(text) is RejectReason.LEAK
+    assert reason_of(text, replace(QUESTION, meta={"teacher_hint": "count"})) is RejectReason.LEAK
+    assert reason_of(text, replace(QUESTION, hint="Count.")) is None
+
+
+def test_rungs_passed_are_recorded_in_order() -> None:
+    rungs = (Rung.ENDING, Rung.FORM, Rung.REFUSAL, Rung.ANSWER_BY_RULE, Rung.LEAK)
+    cases = [
+        (GOOD.render(), rungs),
+        (replace(GOOD, reasoning="By the standard answer.").render(), rungs[:4]),
+        (replace(GOOD, conclusion="3").render(), rungs[:3]),
+        (replace(GOOD, conclusion="I cannot answer.").render(), rungs[:2]),
+        ("2", rungs[:1]),
+    ]
+    for text, passed in cases:
+        assert check_reply(QUESTION, text, finish_reason="stop", refusal=None).passed == passed
+    assert check_reply(QUESTION, GOOD.render(), finish_reason="length", refusal=None).passed == ()
+
+
+def test_a_stage_written_without_the_picture_is_a_refusal() -> None:
+    check = check_reply(
+        QUESTION, replace(GOOD, caption="No image was provided.").render(), finish_reason="stop", refusal=None
+    )
+    assert (check.reason, check.stage) == (RejectReason.REFUSAL, Stage.CAPTION)
+
+
+def test_an_answer_that_declines_is_right_where_it_is_the_standard_answer() -> None:
+    bubble = replace(QUESTION, question="What does he say?", answer="I'm sorry", answer_type=AnswerType.TEXT)
+    assert reason_of(replace(GOOD, conclusion="I'm sorry").render(), bubble) is None
+
+
+def test_undecidable_things_said_on_the_way_are_no_refusal() -> None:
+    text = replace(GOOD, reasoning="We cannot determine the height, but two cubes are there.").render()
+    assert reason_of(text) is None
+    assert reason_of(text.replace("</REASONING>", "")) is RejectReason.BAD_FORMAT
+
+
+@pytest.mark.parametrize(
+    ("answer", "answer_type", "choices", "conclusion", "is_sure"),
+    [
+        ("B", AnswerType.CHOICE, ("red", "blue"), "A", True),
+        ("B", AnswerType.CHOICE, ("red", "blue"), "something bluish", True),
+        ("B", AnswerType.FREE, ("red", "blue"), "A", True),
+        ("2", AnswerType.NUMBER, (), "a pair", True),
+        ("yes", AnswerType.TEXT, (), "No, it is closed.", True),
+        ("yes", AnswerType.TEXT, (), "It is open.", False),
+        ("7", AnswerType.FREE, (), "The answer is 8.", True),
+        ("7", AnswerType.FREE, (), "a week's worth of days", False),
+        ("1000 m", AnswerType.TEXT, (), "1 km", False),
+        ("5 cm", AnswerType.TEXT, (), "6 cm", True),
+        ("5 cm", AnswerType.TEXT, (), "6", True),
+        ("ITC Limited", AnswerType.TEXT, (), "ITC Ltd.", False),
+        ("a dog runs", AnswerType.FREE, (), "A running dog.", False),
+        ("no parking", AnswerType.TEXT, (), "No", False),
+    ],
+)
+def test_a_rules_no_stands_where_the_rule_can_read_both(
+    answer: str, answer_type: AnswerType, choices: tuple[str, ...], conclusion: str, is_sure: bool
+) -> None:
+    question = Question(id="q", question="?", answer=answer, answer_type=answer_type, choices=choices)
+    assert is_rule_sure(question, conclusion) is is_sure
+    check = check_reply(question, replace(GOOD, conclusion=conclusion).render(), finish_reason="stop", refusal=None)
+    assert check.needs_opinion is not is_sure
+
+
+@pytest.mark.parametrize(
+    ("answer", "answers", "answer_type", "choices", "conclusion"),
+    [
+        ("B", (), AnswerType.CHOICE, ("red", "blue"), "blue"),
+        ("blue", (), AnswerType.CHOICE, ("red", "blue"), "(B)"),
+        ("The answer is B.", (), AnswerType.CHOICE, ("red", "blue"), "B. blue"),
+        ("145°", (), AnswerType.CHOICE, ("35°", "145°"), "B"),
+        ("21", (), AnswerType.NUMBER, (), "The total is 21."),
+        ("Yes", (), AnswerType.TEXT, (), "Yes, it is."),
+        ("ITC Limited", ("ITC Limited", "itc ltd"), AnswerType.TEXT, (), "ITC Ltd"),
+        ("12,000", (), AnswerType.NUMBER, (), "12000"),
+    ],
+)
+def test_answers_of_the_data_sets_forms_need_no_judge(
+    answer: str, answers: tuple[str, ...], answer_type: AnswerType, choices: tuple[str, ...], conclusion: str
+) -> None:
+    question = Question(id="q", question="?", answer=answer, answers=answers, answer_type=answer_type, choices=choices)
+    assert reason_of(replace(GOOD, conclusion=conclusion).render(), question) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Two red cubes.", "Two red cubes."),
+        ("Caption: Two red cubes.", "Two red cubes."),
+        ("**CAPTION**\nTwo red cubes.", "Two red cubes."),
+        ("### Caption\n\nTwo red cubes.", "Two red cubes."),
+        ("<CAPTION> Two red cubes.", None),
+        ("<caption>Two red cubes.</caption>", None),
+        ("Summary: count.\nCaption: two red cubes.", None),
+        ("Here you are.\nCaption: two red cubes.", None),
+        ("Two red cubes.\nConclusion: 2", None),
+        ("Caption:", None),
+    ],
+)
+def test_a_stage_without_tags_is_taken_where_nothing_else_is_in_the_reply(text: str, found: str | None) -> None:
+    said = check_stage_reply(text, Stage.CAPTION, finish_reason="stop", refusal=None)
+    if found is not None:
+        assert said == found
+    else:
+        assert isinstance(said, Check)
+        assert said.reason is RejectReason.BAD_FORMAT
+
+
+def test_a_stage_without_tags_that_declines_is_a_refusal() -> None:
+    said = check_stage_reply("I'm sorry, I can't help.", Stage.CAPTION, finish_reason="stop", refusal=None)
+    assert isinstance(said, Check)
+    assert said.reason is RejectReason.REFUSAL
 
 
 def test_one_stage() -> None:

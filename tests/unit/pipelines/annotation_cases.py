@@ -20,9 +20,18 @@ GOOD = FourStages(summary="Count the cubes.", caption="Two red cubes.", reasonin
 FLAWED = FourStages(summary="Count the balls.", caption="Two red balls.", reasoning="One, two, three.", conclusion="3")
 
 
-def said(text: str, *, finish_reason: str = "stop", refusal: str | None = None) -> TeacherReply:
-    usage = Usage(prompt_tokens=10, generated_tokens=5, dollars=0.5)
-    return TeacherReply(text=text, finish_reason=finish_reason, refusal=refusal, usage=usage, retries=())
+def said(
+    text: str, *, finish_reason: str = "stop", refusal: str | None = None, is_cached: bool = False
+) -> TeacherReply:
+    return TeacherReply(
+        text=text,
+        finish_reason=finish_reason,
+        refusal=refusal,
+        usage=Usage(prompt_tokens=10, generated_tokens=5, dollars=0.5),
+        retries=(),
+        is_cached=is_cached,
+        seconds=0.25,
+    )
 
 
 class ScriptedTeacher:
@@ -32,10 +41,14 @@ class ScriptedTeacher:
         self._replies = list(replies)
         self.asked: list[list[Message]] = []
         self.images: list[ImageRef | None] = []
+        self.samples: list[int] = []
 
-    async def ask(self, messages: Sequence[Message], image: ImageRef | None = None) -> TeacherReply | CallFault:
+    async def ask(
+        self, messages: Sequence[Message], image: ImageRef | None = None, *, sample: int = 0
+    ) -> TeacherReply | CallFault:
         self.asked.append(list(messages))
         self.images.append(image)
+        self.samples.append(sample)
         reply = self._replies.pop(0)
         if isinstance(reply, Exception):
             raise reply
