@@ -130,6 +130,7 @@ class _Export:
             if number % 256 == 0:
                 self._report(self._rows + self._joined.rows, 2 * self._rows, "writing")
             yield made
+        self._report(2 * self._rows, 2 * self._rows, "done")
 
     def _write_records(self, found: Iterator[Conversation]) -> list[str]:
         config = self._config
