@@ -46,11 +46,14 @@ class Call:
         async def one(identity: str) -> None:
             async with slots:
                 await asyncio.sleep(CALL_S)
-                with open(self._ledger, "a") as file:
-                    file.write(identity + "\n")
+                self._note(identity)
 
         await asyncio.gather(*(one(identity) for identity in batch.column("id").to_pylist()))
         return batch
+
+    def _note(self, identity: str) -> None:
+        with open(self._ledger, "a") as file:
+            file.write(identity + "\n")
 
 
 def drive(folder: Path, *, source: str) -> None:

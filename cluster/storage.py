@@ -12,6 +12,7 @@ import json
 import os
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,7 @@ RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
 LEASE_FILE = ".lease"
 COMMITS = "commits"
+_READERS = 16
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -255,7 +257,9 @@ def first_difference(there: Any, here: Any, name: str = "") -> tuple[str, Any, A
 
 def _all_commits(store: Store) -> list[Commit]:
     names = [name for name in store.names(COMMITS) if name.endswith(".json")]
-    return [_read_commit(store, name) for name in names]
+    # An object store answers after tens of milliseconds, and a large run has thousands of markers.
+    with ThreadPoolExecutor(_READERS) as readers:
+        return list(readers.map(lambda name: _read_commit(store, name), names))
 
 
 def _superseded(store: Store) -> set[str]:

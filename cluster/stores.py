@@ -54,10 +54,13 @@ class Store(Protocol):
 
 
 def open_store(where: str | Path) -> Store:
-    """The store at a path or URI; makes no file. Raises InputError for a URI that no file system knows."""
+    """The store at a path or URI; makes no file. Raises InputError for a URI that is unknown or holds a key."""
     local = local_path(where)
     if local is not None:
         return LocalStore(local)
+    if urlparse(str(where)).password is not None:
+        # It would be written into the run's record.
+        raise InputError("an address must hold no key; give it in the environment, such as AWS_SECRET_ACCESS_KEY")
     from pyarrow import fs
 
     try:
@@ -75,6 +78,12 @@ def local_path(where: str | Path) -> Path | None:
     if parts.scheme == "file":
         return Path(unquote(parts.path))
     return None if "://" in where else Path(where)
+
+
+def join(where: str | Path, name: str) -> str:
+    """What is called ``name`` below a path or URI; options after a ``?`` stay at the end."""
+    address, mark, options = str(where).partition("?") if "://" in str(where) else (str(where), "", "")
+    return f"{address.rstrip('/')}/{name}{mark}{options}"
 
 
 def absolute(where: str | Path) -> str:

@@ -171,7 +171,8 @@ def _statuses(plan: AnnotationPlan, config: AnnotateConfig, job: ShardJob) -> It
     context.print_on_execution_start = False
     # While some shards wait for their last replies, others keep the teacher busy.
     open_shards = 2 + math.ceil(SHARE_IN_WORK * config.teacher.max_in_flight / config.shard_rows)
-    shards = ray.data.range(len(plan.tasks), override_num_blocks=len(plan.tasks)).map_batches(
+    numbers = list(range(len(plan.tasks)))
+    shards = ray.data.from_items(numbers, override_num_blocks=len(numbers)).map_batches(
         AnnotateShards,
         fn_constructor_kwargs={"job": job, "tasks": ray.put(plan.tasks)},
         batch_size=None,

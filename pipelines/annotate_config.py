@@ -9,7 +9,7 @@ from actors.governor import LimitsConfig
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from actors.teacher import TeacherConfig
-from cluster.stores import absolute
+from cluster.stores import absolute, join
 from pipelines.annotator import AnnotationMode
 from pipelines.sources.base import SourceSpec
 from pipelines.verification import VerifyConfig
@@ -69,7 +69,7 @@ class AnnotateConfig(BaseModel):
     @property
     def calls(self) -> str:
         """Where finished calls are kept."""
-        return self.cache or f"{self.output.rstrip('/')}/calls"
+        return self.cache or join(self.output, "calls")
 
     def identity(self) -> dict[str, Any]:
         """What the rows depend on. Where the teacher is, how hard it is asked and how many work at it is not."""

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from cluster.logs import get_logger
 from cluster.storage import Commit, RunFolder, read_run
-from cluster.stores import local_path, open_store
+from cluster.stores import join, local_path, open_store
 from pipelines.annotate_config import AnnotateConfig
 from pipelines.annotations import ACCEPTED, REJECTED, RUN_KIND
 from pipelines.shards import Replay, ShardTask
@@ -80,7 +80,7 @@ def plan_annotation(
         if stale:
             get_logger(__name__).info("files of an interrupted run removed", count=len(stale))
         if ready is None:
-            folder = f"{config.output.rstrip('/')}/{QUESTIONS}"
+            folder = join(config.output, QUESTIONS)
             prepare_questions(specs, folder, seed=config.seed, on_progress=lambda news: on_preparing(f"reading {news}"))
             ready = _plan(config, folder, drop)
         commits = {commit.key: commit for commit in run.commits()}

@@ -28,6 +28,7 @@ from cluster.storage import Commit, find_commit
 from cluster.stores import open_store
 from pipelines.annotator import AnnotationMode, Annotator, Draft
 from pipelines.schemas import ANNOTATED_SCHEMA, question_from_row, question_to_row
+from pipelines.shard_attempts import GIVEN_UP_AFTER, ShardAttempts
 from pipelines.shard_files import commit_shard, read_commit_rows
 from pipelines.sources.parquet import QuestionShard, read_shard
 from pipelines.verification import VerifyConfig
@@ -108,7 +109,7 @@ class AnnotateShards:
         An error of ours goes back as a value: Ray would hand on its text but not the error.
         """
         found: list[dict[str, Any]] = []
-        for index in batch["id"]:
+        for index in batch["item"]:
             task = self._tasks[int(index)]
             status: dict[str, Any] = {"index": int(index), "counts": "{}", "failure": ""}
             try:
@@ -124,19 +125,30 @@ class AnnotateShards:
         if found is not None:
             return found
         self._pace.check()
+        attempts = ShardAttempts(self._output, task.key)
+        await asyncio.to_thread(attempts.begin)
+        try:
+            commit = await self._attempted(task, attempts)
+        except BaseException:
+            await asyncio.to_thread(attempts.call_off)
+            raise
+        await asyncio.to_thread(attempts.end)
+        return commit
+
+    async def _attempted(self, task: ShardTask, attempts: ShardAttempts) -> Commit:
         match task:
             case QuestionShard():
                 rows = await asyncio.to_thread(read_shard, self._questions, task)
-                done = await self._all_annotated(rows, generation=0)
+                done = await self._all_annotated(rows, attempts, generation=0)
                 return await asyncio.to_thread(commit_shard, self._output, task.key, done, lease=self._job.lease)
             case Replay():
-                return await self._replayed(task)
+                return await self._replayed(task, attempts)
 
-    async def _replayed(self, task: Replay) -> Commit:
+    async def _replayed(self, task: Replay, attempts: ShardAttempts) -> Commit:
         rows = await asyncio.to_thread(read_commit_rows, self._output, task.commit)
         kept = [row for row in rows if row["reason"] not in task.reasons]
         again = [row for row in rows if row["reason"] in task.reasons]
-        done = await self._all_annotated(again, generation=task.generation)
+        done = await self._all_annotated(again, attempts, generation=task.generation)
         return await asyncio.to_thread(
             commit_shard,
             self._output,
@@ -147,13 +159,32 @@ class AnnotateShards:
             generation=task.generation,
         )
 
-    async def _all_annotated(self, rows: Sequence[Mapping[str, Any]], *, generation: int) -> list[dict[str, Any]]:
+    async def _all_annotated(
+        self, rows: Sequence[Mapping[str, Any]], attempts: ShardAttempts, *, generation: int
+    ) -> list[dict[str, Any]]:
         """All rows; when one ends the run, only after the others' open calls are answered and kept."""
+        if attempts.is_careful:
+            return [await self._carefully_annotated(row, attempts, generation) for row in rows]
         found = await asyncio.gather(*(self._annotated(row, generation) for row in rows), return_exceptions=True)
         for outcome in found:
             if isinstance(outcome, BaseException):
                 raise outcome
         return [outcome for outcome in found if not isinstance(outcome, BaseException)]
+
+    async def _carefully_annotated(
+        self, row: Mapping[str, Any], attempts: ShardAttempts, generation: int
+    ) -> dict[str, Any]:
+        """The row by itself, because some row of its shard ends its worker; one that did so before is given up."""
+        name = str(row.get("id"))
+        deaths = attempts.deaths_with(name)
+        if deaths >= GIVEN_UP_AFTER:
+            detail = f"its worker died {deaths} times with this row alone in hand"
+            return self._with_columns(_kept_columns(row), _failed(detail), generation)
+        mark = await asyncio.to_thread(attempts.take, name)
+        try:
+            return await self._annotated(row, generation)
+        finally:
+            await asyncio.to_thread(attempts.put_down, mark)
 
     async def _annotated(self, row: Mapping[str, Any], generation: int) -> dict[str, Any]:
         """The row with its annotation columns; a row that cannot be handled is rejected, not raised."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 from cluster.connect import start_local
-from pipelines.annotate import AnnotateConfig, run_annotation
+from pipelines.annotate import run_annotation
+from pipelines.annotate_config import AnnotateConfig
 
 if __name__ == "__main__":
     with start_local(4):

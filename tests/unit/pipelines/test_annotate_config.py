@@ -12,10 +12,13 @@ from pydantic import ValidationError
 
 from actors.teacher import TeacherConfig
 from cluster.secrets import Secret
-from pipelines.annotate import AnnotateConfig, run_annotation
+from pipelines.annotate import run_annotation
+from pipelines.annotate_config import AnnotateConfig
+from pipelines.annotation_totals import Totals, count_rows
 from pipelines.annotator import AnnotationMode
 from pipelines.schemas import write_questions
-from pipelines.shards import ShardJob, count_rows, shard_key
+from pipelines.shards import ShardJob
+from pipelines.sources.parquet import shard_key
 from reasoning.errors import ConfigError, InputError, TeacherError
 
 TEACHER = TeacherConfig(base_url="http://127.0.0.1:9/v1", model="m")
