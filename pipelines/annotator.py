@@ -51,6 +51,7 @@ class Draft:
     call_retries: tuple[str, ...]
     """Why calls had to be repeated: ``429``, ``timeout`` and so on."""
     usage: Usage
+    """What all its calls took, those from the cache when they were paid for."""
     seconds: float
     flawed_reply: str | None = None
     """The same stages with a mistake in each, as the teacher wrote them; None: not asked for, or in vain."""
@@ -63,7 +64,7 @@ class Draft:
     cached_calls: int = 0
     """Of ``calls`` those whose reply was kept from before."""
     call_seconds: tuple[float, ...] = ()
-    """How long each call took that was not answered from the cache."""
+    """How long each call took that was answered and not from the cache."""
 
 
 # A further attempt cannot mend these: the call was repeated already, or the fault is not the reply's.
@@ -76,6 +77,7 @@ _FINAL = frozenset(
         RejectReason.GARBLED_REPLY,
         RejectReason.TEACHER_ERROR,
         RejectReason.CONTENT_FILTER,
+        RejectReason.IMAGE_UNUSABLE,
         RejectReason.NOT_RESOLVED,
     }
 )
@@ -127,7 +129,7 @@ class Annotator:
         started = time.monotonic()
         calls = RowCalls(self._teacher, generation=generation)
         attempts = _Attempts()
-        check = _not_to_be_asked(question)
+        check = refusal_to_ask(question)
         if check is None and question.image is not None:
             check = await self._take_picture(question.image, calls)
         flawed = None
@@ -166,8 +168,8 @@ async def _flawed(question: Question, stages: FourStages, calls: RowCalls) -> st
     return None if isinstance(outcome, Check) or outcome.finish_reason == "length" else outcome.text or None
 
 
-def _not_to_be_asked(question: Question) -> Check | None:
-    """Why a question is not worth a call; None where it is."""
+def refusal_to_ask(question: Question) -> Check | None:
+    """The rejection of a question that is not worth a call: nobody could accept what came of it. None where it is."""
     if fault := question.meta.get(SOURCE_FAULT):
         return Check(stages=None, reason=RejectReason.SOURCE_FAULT, detail=fault)
     if not has_answer(question):

@@ -9,8 +9,9 @@ from typing import Protocol
 
 from actors.teacher import CallFault, Message, TeacherReply
 from actors.verifier import Check
+from reasoning.errors import ImageError
 from reasoning.ledger import Usage
-from reasoning.records import ImageRef
+from reasoning.records import ImageRef, RejectReason
 
 SAMPLES_PER_GENERATION = 1000
 """So many times a row may put one request before the numbers of its next generation begin."""
@@ -42,6 +43,7 @@ class RowCalls:
     cached_calls: int = 0
     retries: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
+    """What all its replies took, those from the cache when they were paid for."""
     seconds: list[float] = field(default_factory=list)
     """Of each call that was not answered from the cache."""
     reply: str = ""
@@ -56,12 +58,16 @@ class RowCalls:
         request = (tuple(messages), with_image)
         sample = self.generation * SAMPLES_PER_GENERATION + self._asked[request]
         self._asked[request] += 1
-        outcome = await self.teacher.ask(messages, self.image if with_image else None, sample=sample)
+        try:
+            outcome = await self.teacher.ask(messages, self.image if with_image else None, sample=sample)
+        except ImageError as error:
+            return Check(stages=None, reason=RejectReason.IMAGE_UNUSABLE, detail=str(error))
         self.calls += 1
         self.retries += outcome.retries
         if isinstance(outcome, CallFault):
             return Check(stages=None, reason=outcome.reason, detail=outcome.message)
-        self.usage += outcome.usage
+        # A cached reply cost nothing now; the row's cost is what it took when it was paid for.
+        self.usage += outcome.first_usage or outcome.usage
         if outcome.is_cached:
             self.cached_calls += 1
         else:

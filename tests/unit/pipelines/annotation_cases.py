@@ -23,14 +23,16 @@ FLAWED = FourStages(summary="Count the balls.", caption="Two red balls.", reason
 def said(
     text: str, *, finish_reason: str = "stop", refusal: str | None = None, is_cached: bool = False
 ) -> TeacherReply:
+    usage = Usage(prompt_tokens=10, generated_tokens=5, dollars=0.5)
     return TeacherReply(
         text=text,
         finish_reason=finish_reason,
         refusal=refusal,
-        usage=Usage(prompt_tokens=10, generated_tokens=5, dollars=0.5),
+        usage=Usage() if is_cached else usage,
         retries=(),
         is_cached=is_cached,
         seconds=0.25,
+        first_usage=usage if is_cached else None,
     )
 
 

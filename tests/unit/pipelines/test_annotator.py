@@ -12,7 +12,7 @@ from PIL import Image
 
 from actors.teacher import CallFault
 from pipelines.annotator import AnnotationMode, Annotator, Draft
-from reasoning.errors import BudgetReachedError, TeacherError
+from reasoning.errors import BudgetReachedError, ImageError, TeacherError
 from reasoning.prompts import CORRECTION_LEAD
 from reasoning.records import AnswerType, ImageRef, Question, RejectReason, Turn
 from reasoning.stages import STAGES, FourStages, Stage, render_stage
@@ -108,6 +108,11 @@ def test_calls_from_the_cache_are_told_apart() -> None:
     draft = annotate(ScriptedTeacher(said("?", is_cached=True), said(GOOD.render())))
     assert (draft.calls, draft.cached_calls, draft.call_seconds) == (2, 1, (0.25,))
     assert draft.usage.prompt_tokens == 20
+
+
+def test_a_picture_that_the_teachers_side_cannot_use_rejects_the_row() -> None:
+    draft = annotate(ScriptedTeacher(ImageError("too large")))
+    assert (draft.reason, draft.detail, draft.calls) == (RejectReason.IMAGE_UNUSABLE, "too large", 0)
 
 
 def test_lost_teacher_and_spent_budget_end_the_run() -> None:
