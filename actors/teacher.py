@@ -2,39 +2,62 @@
 
 Retries what may pass (rate limits, server errors, timeouts) and counts it; a call that cannot be
 answered is a value, not an exception. Only what no further call can mend (a refused key, an
-unknown model, a server that is gone) is raised, as TeacherError. Knows nothing of stages.
+unknown model, a server that is gone, a budget that is spent) is raised. A call that was answered
+before, by whichever process, is not made again. Knows nothing of stages.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import random
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from actors.call_records import StoredReply
 from actors.endpoint import is_loopback, open_client
+from actors.governing.pace import FreePace
+from actors.governing.terms import CallCost, CallEnd, CallResult, Pace
 from actors.images import image_bytes
-from cluster.secrets import Secret, redact
+from actors.prices import Prices, find_prices
+from actors.teacher_calls import CallEstimate, ImageUrls, Message, call_key, request_body
+from actors.teacher_faults import Failure, failure_of, garbled
+from actors.teacher_replies import CallFault, TeacherReply, as_shared, from_store, read_completion, to_store
+from cluster.secrets import Secret, read_secret, read_secret_file, redact
 from reasoning.errors import TeacherError
-from reasoning.ledger import Usage
 from reasoning.records import ImageRef
 
-if TYPE_CHECKING:
-    import openai
+__all__ = [
+    "CallFault",
+    "CallStore",
+    "Message",
+    "Teacher",
+    "TeacherConfig",
+    "TeacherReply",
+    "check_teacher",
+    "prices_of",
+    "read_key",
+]
 
-MAX_RETRY_AFTER_S = 600.0
-"""A server that asks for a longer pause than this is not waited for."""
+_KEPT_IMAGES = 512
+
+
+class CallStore(Protocol):
+    """Where finished calls are kept: ``actors.request_cache``."""
+
+    async def get(self, key: str) -> StoredReply | None: ...
+
+    async def put(self, key: str, reply: StoredReply) -> None:
+        """Keep a reply; on return it survives the end of this process."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class TeacherConfig(BaseModel):
-    """Where the teacher is and how hard it may be asked."""
+    """Where the teacher is and how it is asked."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -44,10 +67,12 @@ class TeacherConfig(BaseModel):
     """The model's name there."""
     api_key_env: str | None = None
     """The environment variable that holds the key; none for servers that ask for none."""
+    api_key_file: str | None = None
+    """A file that holds the key, such as a mounted secret, instead."""
     max_in_flight: int = Field(default=32, ge=1)
-    """Calls an annotation actor has open at a time."""
+    """Calls an annotation actor has open at a time, at most."""
     timeout_s: float = Field(default=120.0, gt=0)
-    """How long one call may take."""
+    """How long one try of a call may take, to its last byte."""
     max_retries: int = Field(default=8, ge=0)
     """How often one call is repeated after a rate limit, a server error or a timeout."""
     backoff_s: float = Field(default=0.5, gt=0)
@@ -60,45 +85,32 @@ class TeacherConfig(BaseModel):
     """Sent with each call; none leaves it to the server."""
     max_tokens: int = Field(default=2048, ge=1)
     """The most tokens a reply may have."""
-    prompt_dollars_per_million: float = Field(default=0.0, ge=0)
-    """Price of a million prompt tokens."""
-    generated_dollars_per_million: float = Field(default=0.0, ge=0)
-    """Price of a million generated tokens."""
+    prompt_dollars_per_million: float | None = Field(default=None, ge=0)
+    """Price of a million prompt tokens; none: looked up in the list of the package genai-prices."""
+    generated_dollars_per_million: float | None = Field(default=None, ge=0)
+    """Price of a million generated tokens; none: looked up likewise."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """One turn of what the teacher is shown."""
-
-    role: Literal["user", "assistant"]
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherReply:
-    """What came back. ``usage`` and ``retries`` count this call alone."""
-
-    text: str
-    finish_reason: str
-    """``stop``, ``length``, ``content_filter`` or what else the server says."""
-    refusal: str | None
-    usage: Usage
-    retries: tuple[str, ...]
-    """Why each earlier try of this call failed: ``429``, ``503``, ``timeout``, ``connection``, ``garbled``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CallFault:
-    """A call that was not answered."""
-
-    message: str
-    retries: tuple[str, ...]
+    @model_validator(mode="after")
+    def _has_one_key(self) -> TeacherConfig:
+        if self.api_key_env is not None and self.api_key_file is not None:
+            raise ValueError(
+                f"api_key_env {self.api_key_env!r} and api_key_file {self.api_key_file!r} are both set; give one"
+            )
+        return self
 
 
 class Teacher:
     """Asks one endpoint. Use it on one event loop; close it when done."""
 
-    def __init__(self, config: TeacherConfig, api_key: Secret | None) -> None:
+    def __init__(
+        self,
+        config: TeacherConfig,
+        api_key: Secret | None,
+        *,
+        pace: Pace | None = None,
+        calls: CallStore | None = None,
+    ) -> None:
+        """``pace`` says when a call may begin; ``calls`` keeps replies. Neither is closed with the teacher."""
         self._config = config
         self._api_key = api_key
         # Retries are counted here, so they are made here.
@@ -109,25 +121,72 @@ class Teacher:
             max_retries=0,
             max_in_flight=config.max_in_flight,
         )
+        self._prices = prices_of(config)
+        self._pace: Pace = pace or FreePace()
+        self._calls = calls
+        self._images = ImageUrls(_encode, kept=_KEPT_IMAGES)
+        self._estimate = CallEstimate(self._prices, max_tokens=config.max_tokens)
         self._slots = asyncio.Semaphore(config.max_in_flight)
+        self._asked: dict[str, asyncio.Future[TeacherReply | CallFault]] = {}
         self._unanswered_in_a_row = 0
 
-    async def ask(self, messages: Sequence[Message], image: ImageRef | None = None) -> TeacherReply | CallFault:
+    async def ask(
+        self, messages: Sequence[Message], image: ImageRef | None = None, *, sample: int = 0
+    ) -> TeacherReply | CallFault:
         """The reply to ``messages``; ``image`` stands before the first one's text.
 
-        Raises TeacherError when going on is pointless, ImageError when the image cannot be read.
+        Equal calls with the same ``sample`` have one reply, asked for once. Raises TeacherError and
+        what ``Pace.permit`` raises when going on is pointless, ImageError when the image cannot be read.
         """
-        payload = [_as_payload(message, image if i == 0 else None) for i, message in enumerate(messages)]
-        async with self._slots:
-            return await self._ask_until_answered(payload)
+        config = self._config
+        call = _Call(
+            messages=messages,
+            has_image=image is not None,
+            body=request_body(
+                messages,
+                None if image is None else await self._images.get(image),
+                model=config.model,
+                max_tokens=config.max_tokens,
+                temperature=config.temperature,
+            ),
+            sample=sample,
+        )
+        while (asked := self._asked.get(call.key)) is not None:
+            await asyncio.wait([asked])
+            if not asked.cancelled() and asked.exception() is None:
+                return as_shared(asked.result())
+        asked = self._asked[call.key] = asyncio.get_running_loop().create_future()
+        try:
+            outcome = await self._answer(call)
+        except BaseException:
+            # Those who wait for it ask for themselves.
+            asked.cancel()
+            raise
+        else:
+            asked.set_result(outcome)
+            return outcome
+        finally:
+            del self._asked[call.key]
 
     async def close(self) -> None:
         await self._client.close()
 
-    async def _ask_until_answered(self, payload: list[dict[str, Any]]) -> TeacherReply | CallFault:
+    async def _answer(self, call: _Call) -> TeacherReply | CallFault:
+        if self._calls is None:
+            return await self._ask_until_answered(call)
+        stored = await self._calls.get(call.key)
+        if stored is not None:
+            return from_store(stored)
+        outcome = await self._ask_until_answered(call)
+        if isinstance(outcome, TeacherReply):
+            await self._calls.put(call.key, to_store(outcome))
+        return outcome
+
+    async def _ask_until_answered(self, call: _Call) -> TeacherReply | CallFault:
         retries: list[str] = []
         while True:
-            outcome = await self._ask_once(payload, tuple(retries))
+            async with self._slots:
+                outcome = await self._ask_when_allowed(call, tuple(retries))
             if isinstance(outcome, TeacherReply):
                 self._unanswered_in_a_row = 0
                 return outcome
@@ -136,11 +195,11 @@ class Teacher:
             retries.append(outcome.cause)
             await asyncio.sleep(outcome.wait_s)
 
-    def _unanswered(self, failure: _Failure, retries: tuple[str, ...]) -> CallFault:
+    def _unanswered(self, failure: Failure, retries: tuple[str, ...]) -> CallFault:
         message = redact(failure.message, [self._api_key])
         if failure.is_final:
             raise TeacherError(f"the teacher at {self._config.base_url} cannot be used: {message}")
-        if failure.wait_s is not None:
+        if failure.is_lasting:
             self._unanswered_in_a_row += 1
             if self._unanswered_in_a_row >= self._config.give_up_after:
                 raise TeacherError(
@@ -148,22 +207,66 @@ class Teacher:
                     f"unanswered, each tried {len(retries) + 1} times; the last: {message}. "
                     "Run again to go on from here"
                 )
-        return CallFault(message=message, retries=retries)
+        return CallFault(message=message, retries=retries, reason=failure.reason)
 
-    async def _ask_once(self, payload: list[dict[str, Any]], retries: tuple[str, ...]) -> TeacherReply | _Failure:
+    async def _ask_when_allowed(self, call: _Call, retries: tuple[str, ...]) -> TeacherReply | Failure:
+        """One try, with leave for it."""
+        most = self._estimate.of(call.messages, has_image=call.has_image)
+        permit = await self._pace.permit(most)
+        started = time.monotonic()
+        # What nobody knows the end of may have cost the most.
+        result = CallResult(end=CallEnd.ABANDONED, cost=most)
+        try:
+            outcome = await self._ask_once(call, retries, started)
+            result = _result(outcome, most)
+        finally:
+            self._pace.settle(permit, result)
+        if isinstance(outcome, TeacherReply):
+            self._estimate.learn(call.messages, outcome.usage.prompt_tokens, has_image=call.has_image)
+        return outcome
+
+    async def _ask_once(self, call: _Call, retries: tuple[str, ...], started: float) -> TeacherReply | Failure:
+        import aiohttp
+        import httpx2
         import openai
 
-        options: dict[str, Any] = {"messages": payload, "max_tokens": self._config.max_tokens}
-        if self._config.temperature is not None:
-            options["temperature"] = self._config.temperature
         try:
-            completion = await self._client.chat.completions.create(model=self._config.model, **options)
-        except openai.APIError as error:
-            return _failure_of(error, len(retries), self._config)
-        except ValueError as error:
-            # The body said JSON and was none.
-            return _garbled(f"{type(error).__name__}: {error}", len(retries), self._config)
-        return _read_completion(completion, retries, self._config)
+            # Over all: a reply that drips on for ever is none.
+            async with asyncio.timeout(self._config.timeout_s):
+                # Ready bytes in, bytes out: the package's own models would double the CPU time of a call.
+                response = await self._client.post(
+                    "/chat/completions",
+                    cast_to=httpx2.Response,
+                    content=call.body,
+                    options={"headers": {"Content-Type": "application/json", "X-Client-Request-Id": call.key}},
+                )
+            return self._read(response.content, retries, time.monotonic() - started)
+        except (openai.APIError, aiohttp.ClientError, httpx2.HTTPError, OSError, ValueError) as error:
+            # A ValueError: the body said JSON and was none. A TimeoutError is an OSError.
+            return failure_of(error, len(retries), self._config)
+
+    def _read(self, content: bytes, retries: tuple[str, ...], seconds: float) -> TeacherReply | Failure:
+        found = read_completion(content, self._prices)
+        if isinstance(found, str):
+            return garbled(found, len(retries), self._config)
+        return replace(found, retries=retries, seconds=seconds)
+
+
+def read_key(config: TeacherConfig) -> Secret | None:
+    """The teacher's key, from where the configuration says it is; raises ConfigError when it is not there."""
+    if config.api_key_file is not None:
+        return read_secret_file(config.api_key_file, wanted_by="teacher.api_key_file")
+    return read_secret(config.api_key_env, wanted_by="teacher.api_key_env")
+
+
+def prices_of(config: TeacherConfig) -> Prices:
+    """What the teacher's tokens cost."""
+    return find_prices(
+        config.base_url,
+        config.model,
+        prompt=config.prompt_dollars_per_million,
+        generated=config.generated_dollars_per_million,
+    )
 
 
 def check_teacher(config: TeacherConfig, api_key: Secret | None) -> None:
@@ -192,107 +295,30 @@ def check_teacher(config: TeacherConfig, api_key: Secret | None) -> None:
             return  # It answers; whether it has a list of models is its own affair.
 
 
-def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
-    """The pause a response asks for, in seconds; None when it names none. ``now``: seconds since the epoch."""
-    milliseconds = headers.get("retry-after-ms")
-    if milliseconds is not None and (value := _number(milliseconds)) is not None:
-        return max(0.0, value / 1000)
-    text = headers.get("retry-after")
-    if text is None:
-        return None
-    value = _number(text)
-    if value is None:
-        try:
-            value = parsedate_to_datetime(text).timestamp() - now
-        except ValueError:
-            return None
-    return max(0.0, value)
+@dataclass(frozen=True)
+class _Call:
+    """One call, whatever number of tries it takes."""
+
+    messages: Sequence[Message]
+    has_image: bool
+    body: bytes
+    sample: int
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", call_key(self.body, self.sample))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Failure:
-    """A try that failed. ``wait_s`` None: a further try would fail alike."""
-
-    cause: str
-    message: str
-    wait_s: float | None
-    is_final: bool = False
-
-
-def _failure_of(error: openai.APIError, tries: int, config: TeacherConfig) -> _Failure:
-    import openai
-
-    if isinstance(error, openai.APITimeoutError):
-        message = f"no reply within {config.timeout_s:g} s"
-        return _Failure(cause="timeout", message=message, wait_s=_backoff(tries, config))
-    if isinstance(error, openai.APIConnectionError):
-        message = f"connection failed: {error.__cause__ or error}"
-        return _Failure(cause="connection", message=message, wait_s=_backoff(tries, config))
-    if not isinstance(error, openai.APIStatusError):
-        return _garbled(str(error), tries, config)
-    status, message = error.status_code, f"HTTP {error.status_code}: {_short(str(error.message))}"
-    if status in (401, 403, 404) or error.code == "insufficient_quota":
-        return _Failure(cause=str(status), message=message, wait_s=None, is_final=True)
-    if status in (408, 409, 429) or status >= 500:
-        named = retry_after_s(error.response.headers, time.time())
-        if named is not None and named > MAX_RETRY_AFTER_S:
-            return _Failure(cause=str(status), message=f"{message} (asks to wait {named:g} s)", wait_s=None)
-        # A little more than what was named: all that wait for the same moment would meet again.
-        wait_s = _backoff(tries, config) if named is None else named + random.uniform(0, 0.1 + named / 10)
-        return _Failure(cause=str(status), message=message, wait_s=wait_s)
-    return _Failure(cause=str(status), message=message, wait_s=None)
+def _result(outcome: TeacherReply | Failure, most: CallCost) -> CallResult:
+    if isinstance(outcome, TeacherReply):
+        usage = outcome.usage
+        # A server that counts nothing leaves the most that it can have been.
+        tokens = usage.prompt_tokens + usage.generated_tokens
+        cost = CallCost(tokens=tokens, dollars=usage.dollars) if tokens else most
+        return CallResult(end=CallEnd.ANSWERED, seconds=outcome.seconds, cost=cost)
+    cost = most if outcome.may_have_cost else CallCost()
+    return CallResult(end=outcome.end, cost=cost, pause_s=outcome.pause_s)
 
 
-def _garbled(message: str, tries: int, config: TeacherConfig) -> _Failure:
-    return _Failure(cause="garbled", message=f"unreadable reply: {_short(message)}", wait_s=_backoff(tries, config))
-
-
-def _read_completion(completion: Any, retries: tuple[str, ...], config: TeacherConfig) -> TeacherReply | _Failure:
-    """Servers send what they like and the client does not check it: nothing here is taken for granted."""
-    choices: list[Any] = getattr(completion, "choices", None) or [None]
-    message = getattr(choices[0], "message", None)
-    if message is None:
-        return _garbled(f"no message in {str(completion)[:80]!r}", len(retries), config)
-    usage = getattr(completion, "usage", None)
-    prompt = int(getattr(usage, "prompt_tokens", 0) or 0)
-    generated = int(getattr(usage, "completion_tokens", 0) or 0)
-    dollars = (
-        prompt * config.prompt_dollars_per_million + generated * config.generated_dollars_per_million
-    ) / 1_000_000
-    return TeacherReply(
-        text=str(message.content or ""),
-        finish_reason=str(choices[0].finish_reason or ""),
-        refusal=getattr(message, "refusal", None) or None,
-        usage=Usage(prompt_tokens=prompt, generated_tokens=generated, dollars=dollars),
-        retries=retries,
-    )
-
-
-def _as_payload(message: Message, image: ImageRef | None) -> dict[str, Any]:
-    if image is None:
-        return {"role": message.role, "content": message.text}
-    parts = [{"type": "image_url", "image_url": {"url": _image_url(image)}}, {"type": "text", "text": message.text}]
-    return {"role": message.role, "content": parts}
-
-
-def _image_url(image: ImageRef) -> str:
-    if image.data is None and image.uri is not None and urlparse(image.uri).scheme in ("http", "https", "data"):
-        return image.uri
-    return f"data:{image.media_type};base64,{base64.b64encode(image_bytes(image)).decode('ascii')}"
-
-
-def _backoff(tries: int, config: TeacherConfig) -> float:
-    return min(config.max_backoff_s, config.backoff_s * 2.0 ** min(tries, 32)) * random.uniform(0.5, 1.0)
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _short(text: str) -> str:
-    """One line, cut: a body can be a page of HTML, or hold the request with its image."""
-    line = " ".join(text.split())
-    return line if len(line) <= 200 else f"{line[:200]}…"
+def _encode(image: ImageRef) -> tuple[bytes, str]:
+    return image_bytes(image), image.media_type

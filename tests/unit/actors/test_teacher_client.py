@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from actors.teacher import CallFault, Message, Teacher, TeacherConfig, TeacherReply, check_teacher, retry_after_s
+from actors.teacher import CallFault, Message, Teacher, TeacherConfig, TeacherReply, check_teacher
+from actors.teacher_faults import retry_after_s
 from cluster.secrets import Secret
 from reasoning.errors import TeacherError
 from reasoning.records import ImageRef
@@ -217,7 +218,7 @@ def test_no_more_calls_are_open_than_allowed() -> None:
 
     async def run(url: str) -> None:
         teacher = Teacher(TeacherConfig(base_url=url, model="m", max_in_flight=2), None)
-        await asyncio.gather(*(teacher.ask([Message(role="user", text="?")]) for _ in range(6)))
+        await asyncio.gather(*(teacher.ask([Message(role="user", text=f"{i}?")]) for i in range(6)))
         await teacher.close()
 
     with serving(OK) as script:
