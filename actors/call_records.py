@@ -6,9 +6,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-CALLS = "calls"
-"""The folder below a run's root in which calls are kept."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class StoredReply:

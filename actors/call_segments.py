@@ -1,7 +1,7 @@
 """Finished calls in an object store: small objects that are written once.
 
 An object store has no appending and no locks, so calls that finish together become one object of
-compressed JSON lines, ``calls/<writer>/<opening>-<first>-<last>.jsonl.zstd``. ``opening`` is drawn
+compressed JSON lines, ``<writer>/<opening>-<first>-<last>.jsonl.zstd``. ``opening`` is drawn
 when the store is opened, so that two of one name never write the same object. ``first`` and ``last``
 number the groups inside: a writer melts its small objects into larger ones as it goes, and whoever
 reads one takes the larger of two that overlap. What others have written is copied into a temporary
@@ -20,13 +20,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from actors.call_records import CALLS, PaidTotals, StoredCall, StoredReply, from_json, to_json, totals_of
+from actors.call_records import PaidTotals, StoredCall, StoredReply, from_json, to_json, totals_of
 from cluster.logs import get_logger
 from cluster.stores import Store
 from reasoning.errors import InputError
 
 SUFFIX = ".jsonl.zstd"
-_NAME = re.compile(rf"(?P<opening>{CALLS}/[^/]+/[0-9a-f]+)-(?P<first>\d+)-(?P<last>\d+){re.escape(SUFFIX)}")
+_NAME = re.compile(rf"(?P<opening>[^/]+/[0-9a-f]+)-(?P<first>\d+)-(?P<last>\d+){re.escape(SUFFIX)}")
 _CODEC = "zstd"
 _PIECE_BYTES = 1 << 18
 _FAN = 32
@@ -59,7 +59,7 @@ class SegmentCalls:
 
     def __init__(self, store: Store, writer: str) -> None:
         self._store = store
-        self._opening = f"{CALLS}/{writer}/{uuid.uuid4().hex[:8]}"
+        self._opening = f"{writer}/{uuid.uuid4().hex[:8]}"
         # A database without a name lies in a temporary file that is gone with its connection.
         self._local = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         for statement in ("PRAGMA journal_mode = OFF", "CREATE TABLE calls (key TEXT PRIMARY KEY, call TEXT NOT NULL)"):
@@ -169,15 +169,15 @@ def _new_calls(store: Store, known: defaultdict[str, set[int]]) -> Iterator[list
                     seen.update(range(segment.first, segment.last + 1))
             if is_whole:
                 return
-    raise InputError(f"{store.uri}/{CALLS}: objects vanish as fast as they are listed; is something deleting them?")
+    raise InputError(f"{store.uri}: objects vanish as fast as they are listed; is something deleting them?")
 
 
 def _listed(store: Store) -> list[_Segment]:
     """The objects that no other contains."""
     try:
-        names = store.names(CALLS)
+        names = store.names()
     except OSError as error:
-        raise InputError(f"{store.uri}/{CALLS}: finished calls cannot be listed: {error}") from error
+        raise InputError(f"{store.uri}: finished calls cannot be listed: {error}") from error
     segments = [
         _Segment(match["opening"], int(match["first"]), int(match["last"]))
         for match in map(_NAME.fullmatch, names)

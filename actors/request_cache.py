@@ -17,7 +17,7 @@ from typing import Generic, Protocol, TypeVar
 from actors.call_database import SqliteCalls
 from actors.call_database import keys_in as keys_in_folder
 from actors.call_database import totals_in as totals_in_folder
-from actors.call_records import CALLS, CallFiles, PaidTotals, StoredCall, StoredReply
+from actors.call_records import CallFiles, PaidTotals, StoredCall, StoredReply
 from actors.call_segments import SegmentCalls
 from actors.call_segments import keys_in as keys_in_store
 from actors.call_segments import totals_in as totals_in_store
@@ -37,7 +37,7 @@ class CallStore(Protocol):
     """Finished calls by their keys, those of other writers included. Use it on one event loop; close it when done."""
 
     async def get(self, key: str) -> StoredReply | None:
-        """The reply to a call that any writer below the same root has kept by now, None if none has.
+        """The reply to a call that any writer at the same place has kept by now, None if none has.
 
         Raises InputError when a store cannot be read for now; a damaged file is logged and passed over.
         """
@@ -56,32 +56,32 @@ class CallStore(Protocol):
 
 
 def open_call_store(where: str | Path, *, writer: str) -> CallStore:
-    """The finished calls of the run at ``where``, a folder or a URI; they lie below ``calls/`` there.
+    """The finished calls at ``where``, a folder or a URI that holds nothing else; it need not exist.
 
     ``writer`` names this process's own part, and no other's while both live. Reads the keys of all
     calls there are, so it takes seconds for a million; from an event loop, call it on a thread.
     Sixteen bytes of memory for each call on a local disk; for an object store a temporary file holds
-    a copy. Raises ConfigError for a name that is no plain file name, InputError for a root that
+    a copy. Raises ConfigError for a name that is no plain file name, InputError for a place that
     cannot be read.
     """
     if not writer or writer.startswith(".") or "/" in writer or "\0" in writer:
         raise ConfigError(f"a call store's writer must be a plain file name, got {writer!r}")
     folder = local_path(where)
     if folder is not None:
-        return GroupedCalls(SqliteCalls(folder / CALLS, writer))
+        return GroupedCalls(SqliteCalls(folder, writer))
     return GroupedCalls(SegmentCalls(open_store(where), writer))
 
 
 def paid_totals(where: str | Path) -> PaidTotals:
-    """What all kept calls of the run at ``where`` cost, whoever wrote them."""
+    """What all calls kept at ``where`` cost, whoever wrote them."""
     folder = local_path(where)
-    return totals_in_store(open_store(where)) if folder is None else totals_in_folder(folder / CALLS)
+    return totals_in_store(open_store(where)) if folder is None else totals_in_folder(folder)
 
 
 def stored_keys(where: str | Path) -> set[str]:
-    """The keys of all kept calls of the run at ``where``."""
+    """The keys of all calls kept at ``where``."""
     folder = local_path(where)
-    return set(keys_in_store(open_store(where)) if folder is None else keys_in_folder(folder / CALLS))
+    return set(keys_in_store(open_store(where)) if folder is None else keys_in_folder(folder))
 
 
 class GroupedCalls:

@@ -161,7 +161,7 @@ def test_killed_in_mid_write_every_call_that_was_confirmed_is_found(tmp_path: Pa
 
 def test_a_commit_that_a_kill_cut_in_two_is_put_back(tmp_path: Path) -> None:
     put_all(tmp_path, "a", range(50))
-    file = tmp_path / "calls" / "a.sqlite"
+    file = tmp_path / "a.sqlite"
     before = file.read_bytes()
     killed = subprocess.run([sys.executable, "-c", MID_COMMIT, str(file)], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -202,7 +202,7 @@ def test_two_stores_of_one_name_corrupt_nothing(tmp_path: Path) -> None:
 def test_many_calls_and_many_old_files(tmp_path: Path) -> None:
     for writer in range(20):
         calls = [(f"key-{writer * 1000 + i}", reply(i)) for i in range(1000)]
-        files = SqliteCalls(tmp_path / "calls", f"w{writer}")
+        files = SqliteCalls(tmp_path, f"w{writer}")
         files.append(calls)
         files.close()
     keys = [f"key-{i * 397 % 20_000}" for i in range(100)]
@@ -213,9 +213,9 @@ def test_many_calls_and_many_old_files(tmp_path: Path) -> None:
 
 def test_unknown_key_reads_no_settled_file(tmp_path: Path) -> None:
     put_all(tmp_path, "old", range(5))
-    file = tmp_path / "calls" / "old.sqlite"
+    file = tmp_path / "old.sqlite"
     os.utime(file, (1_000_000_000, 1_000_000_000))
-    files = SqliteCalls(tmp_path / "calls", "new")
+    files = SqliteCalls(tmp_path, "new")
     # A lock that would make any reading of it wait: not even tried.
     with sqlite3.connect(file, isolation_level=None) as held:
         held.execute("BEGIN EXCLUSIVE")
@@ -228,11 +228,11 @@ def test_unknown_key_reads_no_settled_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["garbage", "empty", "cut", "torn page"])
 def test_damaged_file_is_reported_once_and_its_rest_counts(tmp_path: Path, damage: str) -> None:
-    files = SqliteCalls(tmp_path / "calls", "bad")
+    files = SqliteCalls(tmp_path, "bad")
     files.append([(f"key-{i}", reply(i, text="x" * 500)) for i in range(400)])
     files.close()
     put_all(tmp_path, "good", range(1000, 1003))
-    file = tmp_path / "calls" / "bad.sqlite"
+    file = tmp_path / "bad.sqlite"
     data = file.read_bytes()
     pages = [data[i : i + 4096] for i in range(0, len(data), 4096)]
     match damage:
@@ -262,8 +262,8 @@ def test_damaged_file_is_reported_once_and_its_rest_counts(tmp_path: Path, damag
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "calls").write_text("a file where the folder should be")
     with pytest.raises(InputError, match="calls"):
-        open_call_store(tmp_path, writer="a")
-    file = tmp_path / "run" / "calls" / "a.sqlite"
+        open_call_store(tmp_path / "calls", writer="a")
+    file = tmp_path / "run" / "a.sqlite"
     file.mkdir(parents=True)
     with pytest.raises(InputError, match=r"a\.sqlite"):
         put_all(tmp_path / "run", "a", range(3))
