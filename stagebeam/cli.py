@@ -13,7 +13,9 @@ import typer
 
 from cluster.process import keep_what_is_loaded
 from stagebeam import __version__
+from stagebeam.data_commands import sources_app
 from stagebeam.failures import reported
+from stagebeam.options import AGAIN, ConfigFile, Debug, Overrides, RayAddress
 
 app = typer.Typer(
     name="stagebeam",
@@ -24,19 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings in YAML.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="One setting over the file's; dotted keys, YAML values; repeat."),
-]
-RayAddress = Annotated[
-    str | None,
-    typer.Option("--ray", metavar="ADDRESS", help="Run on this Ray (auto: the node's); else start one."),
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error too.")]
-
-AGAIN = "Run the same command again"
 
 
 def _show_version(wanted: bool) -> None:
@@ -253,6 +242,9 @@ def judge_check(config: ConfigFile = None, overrides: Overrides = None, debug: D
         from stagebeam.commands import run_judge_check
 
         run_judge_check(config, overrides or [])
+
+
+app.add_typer(sources_app, name="sources")
 
 
 def main() -> None:

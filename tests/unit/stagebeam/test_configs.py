@@ -11,6 +11,7 @@ from pipelines.calibrate import CalibrateConfig
 from pipelines.evaluate import EvaluateConfig
 from pipelines.judge_run import JudgeRunConfig
 from pipelines.score_config import ScoreConfig
+from pipelines.sources.mix import MixConfig
 from serve.config import ServeConfig
 from stagebeam.asking import AskConfig
 from stagebeam.quickstart.config import QuickstartConfig
@@ -24,6 +25,7 @@ CLASSES = {
     "calibrate": CalibrateConfig,
     "evaluate": EvaluateConfig,
     "judge-check": JudgeRunConfig,
+    "mix-llava-cot-100k": MixConfig,
     "quickstart": QuickstartConfig,
     "score": ScoreConfig,
     "score-endpoint": ScoreConfig,
