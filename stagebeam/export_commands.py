@@ -6,7 +6,7 @@ Imported when one of the commands runs; each function imports its own part.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def run_decontaminate(
     console.print(f"Report: {summary.report_file}", markup=False)
 
 
-def _as_overrides(values: dict[str, object]) -> list[str]:
+def _as_overrides(values: Mapping[str, object]) -> list[str]:
     """Arguments as ``key=value`` settings, quoted so that YAML reads each as the text that it is."""
     return [
         f"{key}={json.dumps(value if isinstance(value, list) else str(value), ensure_ascii=False)}"

@@ -14,12 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 from export_cases import BLUE, GREEN, RED, made_up_run, questions, stages
 
+from actors.images import image_bytes
 from pipelines.exports.config import ExportConfig, ExportFormat, ImageMode, TrlForm
 from pipelines.exports.conversations import prompt_with_history
 from pipelines.exports.writing import ExportResult, export_conversations
+from pipelines.sources.base import ReadRequest
+from pipelines.sources.llava import SOURCE as LLAVA
 from reasoning.errors import ConfigError
 from reasoning.parsing import parse_stages
 from reasoning.prompts import question_text
+from reasoning.records import Question
 from stagebeam.settings import build_config
 
 PICTURES = {"plain": RED, "choice": RED, "text": None, "path": BLUE, "c-0": GREEN, "c-1": GREEN, "c-2": GREEN}
@@ -73,6 +77,19 @@ def test_llava_gives_back_questions_pictures_and_stages(tmp_path: Path, settings
             seen[row] = (folder / image).read_bytes() if image else None
     assert seen == PICTURES
     assert (result.rows, result.records, result.joined, result.images) == (7, 5, 1, 3)
+
+
+@pytest.mark.parametrize("settings", [{}, {"image_token": True}, {"llava_list": True}])
+def test_source_reads_an_llava_export_back(tmp_path: Path, settings: Record) -> None:
+    folder, _ = export(tmp_path, ExportFormat.LLAVA, **settings)
+    home = LLAVA.home(folder / ("train.json" if settings.get("llava_list") else "train.jsonl"))
+    read = [row for row in LLAVA.read(ReadRequest(home=home)) if isinstance(row, Question)]
+    wanted = asked(tmp_path)
+    found = {str(row.answer).removeprefix("it is "): row for row in read}
+    assert len(read) == len(found) == 7
+    assert {name: row.question for name, row in found.items()} == wanted
+    assert {name: row.image and image_bytes(row.image) for name, row in found.items()} == PICTURES
+    assert [(found[f"c-{n}"].turn, len(found[f"c-{n}"].history)) for n in range(3)] == [(0, 0), (1, 1), (2, 2)]
 
 
 def test_pictures_are_files_once_each_with_the_suffix_of_their_bytes(tmp_path: Path) -> None:
