@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from cluster.process import keep_what_is_loaded
-from stagebeam import __version__
+from stagebeam import __version__, export_commands
 from stagebeam.data_commands import sources_app
 from stagebeam.failures import reported
 from stagebeam.options import AGAIN, ConfigFile, Debug, Overrides, RayAddress
@@ -245,6 +245,7 @@ def judge_check(config: ConfigFile = None, overrides: Overrides = None, debug: D
 
 
 app.add_typer(sources_app, name="sources")
+export_commands.register(app)
 
 
 def main() -> None:

@@ -1,72 +1,81 @@
-"""What ``stagebeam export`` and ``stagebeam decontaminate`` do: settings in, the work, what came of it.
+"""The commands ``export`` and ``decontaminate``: options, help and exit codes.
 
-Imported when one of the commands runs; each function imports its own part.
+The work lies in ``stagebeam.exporting``, which is imported when a command runs.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
+from typing import Annotated
 
-from stagebeam.console import duration, output_console, progress
-from stagebeam.settings import load_config
+import typer
+
+from stagebeam.failures import reported
+from stagebeam.options import AGAIN, ConfigFile, Debug, Overrides, RayAddress
 
 
-def run_export(
-    file: Path | None,
-    overrides: Sequence[str],
-    *,
-    run: str | None,
-    form: str | None,
-    output: Path | None,
-    images: str | None,
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command(
+        short_help="Write accepted answers for a trainer.",
+        epilog="Example: stagebeam export runs/annotations --format trl --output exports/trl",
+    )(export)
+    app.command(
+        short_help="Find benchmark questions and doubles.",
+        epilog="Example: stagebeam decontaminate questions --against MMStar.tsv --output runs/clean",
+    )(decontaminate)
+
+
+def export(
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="The annotation run: its folder or URI.", show_default=False)
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="FORMAT", help="llava, llamafactory, trl, openai or parquet (our own)."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", metavar="FOLDER", help="Where to write.")] = None,
+    images: Annotated[
+        str | None,
+        typer.Option("--images", metavar="MODE", help="files or embedded; else what is usual for the format."),
+    ] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
 ) -> None:
-    """See ``pipelines.exports``; arguments stand over the settings."""
-    from pipelines.exports.config import ExportConfig
-    from pipelines.exports.run import run_export as write
+    """Write the accepted answers of an annotation run in the form that a trainer reads, with a dataset card.
 
-    given = {"run": run, "format": form, "output": output, "images": images}
-    config = load_config(ExportConfig, file, [*overrides, *_as_overrides(given)])
-    console = output_console()
-    with progress(console, "Export") as update:
-        outcome = write(config, update)
-    console.print(f"{outcome.records:,} records ({config.format.value}) → {outcome.output}", markup=False)
-    for detail in outcome.details:
-        console.print(f"  {detail}", markup=False)
+    Turns of one conversation are joined again; pictures are files, each once, or inside the records.
+    docs/export.md says what each trainer needs.
+    """
+    with reported(debug=debug, on_interrupt=f"{AGAIN}: the export begins anew."):
+        from stagebeam.exporting import run_export
+
+        run_export(config, overrides or [], run=run, form=form, output=output, images=images)
 
 
-def run_decontaminate(
-    file: Path | None,
-    overrides: Sequence[str],
-    *,
-    questions: str | None,
-    against: Sequence[str],
-    output: Path | None,
-    ray: str | None,
+def decontaminate(
+    questions: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="QUESTIONS", help="Question Parquet, or a data set `stagebeam sources` lists.", show_default=False
+        ),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", metavar="FILE", help="A benchmark: TSV, Parquet, JSON lines; repeat."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", metavar="FOLDER", help="Where to write.")] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    ray: RayAddress = None,
+    debug: Debug = False,
 ) -> None:
-    """See ``pipelines.decontaminate``; prints what was found by benchmark and kind."""
-    from pipelines.decontaminate import DecontaminateConfig, run_decontamination
+    """Find questions whose picture or words stand in a benchmark, and questions that stand twice.
 
-    from cluster.connect import connect
+    Writes a report and drop.parquet, which `stagebeam annotate` takes with `drop: FILE`.
+    """
+    with reported(debug=debug, on_interrupt=f"{AGAIN}: it begins anew."):
+        from stagebeam.exporting import run_decontaminate
 
-    given = {"questions": questions, "output": output, "against": list(against) or None}
-    config = load_config(DecontaminateConfig, file, [*overrides, *_as_overrides(given)])
-    console = output_console()
-    with progress(console, "Decontaminate") as update, connect(ray) if ray is not None else nullcontext():
-        summary = run_decontamination(config, update)
-    console.print(f"{summary.questions:,} questions in {duration(summary.seconds)}", markup=False)
-    for line in summary.lines():
-        console.print(f"  {line}", markup=False)
-    console.print(f"{summary.dropped:,} on the drop list → {summary.drop_file}", markup=False)
-    console.print(f"Report: {summary.report_file}", markup=False)
-
-
-def _as_overrides(values: Mapping[str, object]) -> list[str]:
-    """Arguments as ``key=value`` settings, quoted so that YAML reads each as the text that it is."""
-    return [
-        f"{key}={json.dumps(value if isinstance(value, list) else str(value), ensure_ascii=False)}"
-        for key, value in values.items()
-        if value is not None
-    ]
+        run_decontaminate(config, overrides or [], questions=questions, against=against or [], output=output, ray=ray)

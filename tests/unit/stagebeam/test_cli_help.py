@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from stagebeam.cli import app
 
-COMMANDS = ("quickstart", "annotate", "train", "serve", "ask", "score", "calibrate", "evaluate", "judge-check")
+COMMANDS = ("quickstart", "annotate", "train", "serve", "ask", "score", "calibrate", "evaluate", "judge-check",
+            "export", "decontaminate")  # fmt: skip
 
 
 def help_of(*arguments: str) -> str:

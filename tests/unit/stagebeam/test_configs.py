@@ -8,7 +8,9 @@ import pytest
 
 from pipelines.annotate import AnnotateConfig
 from pipelines.calibrate import CalibrateConfig
+from pipelines.decontaminate import DecontaminateConfig
 from pipelines.evaluate import EvaluateConfig
+from pipelines.exports.config import ExportConfig
 from pipelines.judge_run import JudgeRunConfig
 from pipelines.score_config import ScoreConfig
 from pipelines.sources.mix import MixConfig
@@ -23,7 +25,9 @@ CLASSES = {
     "annotate": AnnotateConfig,
     "ask": AskConfig,
     "calibrate": CalibrateConfig,
+    "decontaminate": DecontaminateConfig,
     "evaluate": EvaluateConfig,
+    "export": ExportConfig,
     "judge-check": JudgeRunConfig,
     "mix-llava-cot-100k": MixConfig,
     "quickstart": QuickstartConfig,
