@@ -37,7 +37,7 @@ def _figures(found: Estimate) -> Iterator[str]:
     low, likely, high = (_time(value) for value in found.hours.each())
     yield f"  time              {likely} ({low} to {high}); what sets it: {found.binds}"
     if found.rows_in_budget is not None:
-        yield f"  the budget is likely to end the run after about {found.rows_in_budget:,} rows"
+        yield f"  the budget is likely to end the run after about {_short(found.rows_in_budget)} rows"
 
 
 def _whole(span: Span) -> str:
