@@ -19,7 +19,6 @@ from typing import Any
 
 from actors.governor import RunningGovernor, start_governor
 from actors.request_cache import PaidTotals, paid_totals
-
 from actors.teacher import check_teacher, read_key
 from cluster.connect import prepare_environment, ray_session, require_cpus
 from cluster.secrets import Secret

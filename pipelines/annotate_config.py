@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from actors.governor import LimitsConfig
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from actors.governor import LimitsConfig
 from actors.teacher import TeacherConfig
 from cluster.stores import absolute, join
 from pipelines.annotator import AnnotationMode
@@ -81,7 +81,6 @@ class AnnotateConfig(BaseModel):
                 "model": self.teacher.model,
                 "temperature": self.teacher.temperature,
                 "max_tokens": self.teacher.max_tokens,
-                "image": self.teacher.image.model_dump(mode="json"),
             },
             "mode": self.mode.value,
             "verify": self.verify.model_dump(mode="json"),

@@ -6,7 +6,7 @@ input holds with what is committed. Decides; starts nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +23,12 @@ from pipelines.shards import Replay, ShardTask
 from pipelines.sources.base import SourceSpec
 from pipelines.sources.catalogue import detect
 from pipelines.sources.parquet import QuestionPlan, plan_questions, without_ids
-from pipelines.sources.prepare import prepare_questions
-from reasoning.errors import InputError
+from pipelines.sources.prepare import PrepareProgress, prepare_questions
+from reasoning.errors import OutputMismatchError
 from reasoning.records import RejectReason
 
+OWN_QUESTIONS = "questions"
+"""The name of the source that is question Parquet already."""
 QUESTIONS = "questions"
 """Where in a run's folder the questions of prepared data sets lie."""
 _REPLAY = "replay"
@@ -132,7 +134,7 @@ def _replay_plan(
     )
 
 
-def _replay_generation(run: RunFolder, commits: Sequence[Commit], reasons: frozenset[RejectReason]) -> int:
+def _replay_generation(run: RunFolder, commits: Iterable[Commit], reasons: frozenset[RejectReason]) -> int:
     """The number of this replay; one that was interrupted goes on under its own."""
     names = sorted(reason.value for reason in reasons)
     found = read_run(run.where, kind=RUN_KIND).get(_REPLAY)
@@ -149,26 +151,29 @@ def _specs(config: AnnotateConfig) -> tuple[SourceSpec, ...]:
     """The data sets to prepare; empty when the input is question Parquet already."""
     if config.sources:
         return config.sources
-    where = str(config.input)
-    local = local_path(where)
-    if local is None or _is_question_parquet(local):
+    local = local_path(str(config.input))
+    if local is None or detect(local).name == OWN_QUESTIONS:
         return ()
-    if not local.exists():
-        raise InputError(f"{local}: does not exist; give questions as Parquet or a data set's folder")
-    detect(local)
-    return (SourceSpec(path=str(local)),)
+    return (SourceSpec(path=local),)
 
 
-def _is_question_parquet(path: Path) -> bool:
-    """Whether a file or folder holds questions in our own columns, by its first file."""
-    files = [path] if path.is_file() else sorted(path.glob("[!._]*.parquet"))
-    if not files or files[0].suffix != ".parquet":
-        return False
+def _prepared(config: AnnotateConfig, specs: Sequence[SourceSpec], on_preparing: OnPreparing) -> str:
+    """The folder of the data sets' questions; read anew when their files have changed since."""
+    folder = join(config.output, QUESTIONS)
+
+    def on_progress(news: PrepareProgress) -> None:
+        on_preparing(f"{'looking at' if news.is_sampling else 'reading'} {news.source}: {news.read:,} rows")
+
     try:
-        names = pq.read_schema(files[0]).names
-    except (pa.ArrowInvalid, OSError):
-        return True  # Whoever reads it says what is wrong with it.
-    return ("id" in names and "answer_type" in names) or not {"question", "query"} & set(names)
+        prepare_questions(specs, folder, seed=config.seed, on_progress=on_progress)
+    except OutputMismatchError:
+        # The run is of the same sources, or it would have been refused. A question keeps its id however often it is
+        # read, so what is new is added and what is done stays done.
+        store = open_store(folder)
+        for name in store.names():
+            store.remove(name)
+        prepare_questions(specs, folder, seed=config.seed, on_progress=on_progress)
+    return folder
 
 
 def _plan(config: AnnotateConfig, where: str, drop: pa.Array | None) -> QuestionPlan:

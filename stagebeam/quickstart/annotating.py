@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from actors.teacher import TeacherConfig
-from pipelines.annotate import AnnotateConfig, AnnotateProgress, AnnotationSummary, run_annotation
+from pipelines.annotate import run_annotation
+from pipelines.annotate_config import AnnotateConfig
+from pipelines.annotation_totals import AnnotateProgress, AnnotationSummary
 from pipelines.schemas import write_questions
 from stagebeam.console import Update
 from stagebeam.quickstart.run import QuickstartRun, StepRecord
@@ -41,8 +43,8 @@ def work(run: QuickstartRun, update: Update) -> StepRecord:
 
 def _config(run: QuickstartRun, standin: StandIn) -> AnnotateConfig:
     return AnnotateConfig(
-        input=run.train_questions,
-        output=run.annotations,
+        input=str(run.train_questions),
+        output=str(run.annotations),
         teacher=TeacherConfig(base_url=standin.base_url, model=standin.model),
         with_judgements=True,
     )

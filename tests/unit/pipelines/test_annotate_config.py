@@ -14,11 +14,12 @@ from actors.teacher import TeacherConfig
 from cluster.secrets import Secret
 from pipelines.annotate import run_annotation
 from pipelines.annotate_config import AnnotateConfig
-from pipelines.annotation_totals import Totals, count_rows
+from pipelines.annotation_totals import count_rows
 from pipelines.annotator import AnnotationMode
 from pipelines.schemas import write_questions
 from pipelines.shards import ShardJob
 from pipelines.sources.parquet import shard_key
+from pipelines.verification import VerifyConfig
 from reasoning.errors import ConfigError, InputError, TeacherError
 
 TEACHER = TeacherConfig(base_url="http://127.0.0.1:9/v1", model="m")
@@ -31,10 +32,15 @@ def config(tmp_path: Path, **changes: Any) -> AnnotateConfig:
 def test_how_a_run_is_carried_out_is_not_its_identity(tmp_path: Path) -> None:
     here = config(tmp_path)
     elsewhere = TEACHER.model_copy(update={"base_url": "http://b/v1", "max_in_flight": 1, "timeout_s": 1.0})
-    for same in ({"teacher": elsewhere}, {"actors": 4}, {"shard_rows": 1}, {"output": tmp_path / "b"}):
+    for same in ({"teacher": elsewhere}, {"actors": 4}, {"shard_rows": 1}, {"output": tmp_path / "b"}, {"limit": 3}):
         assert config(tmp_path, **same).identity() == here.identity()
     other_model = TEACHER.model_copy(update={"model": "n"})
-    for other in ({"teacher": other_model}, {"mode": "four_prompts"}, {"max_attempts": 1}, {"limit": 3}):
+    for other in (
+        {"teacher": other_model},
+        {"mode": "four_prompts"},
+        {"max_attempts": 1},
+        {"verify": {"resolve": True}},
+    ):
         assert config(tmp_path, **other).identity() != here.identity()
 
 
@@ -45,14 +51,18 @@ def test_unknown_key_is_refused(tmp_path: Path) -> None:
 
 def test_what_goes_to_a_worker_is_picklable(tmp_path: Path) -> None:
     job = ShardJob(
-        teacher=TEACHER,
-        api_key=Secret("sk"),
-        mode=AnnotationMode.ONE_PROMPT,
-        max_attempts=3,
-        with_flaws=True,
+        questions=str(tmp_path / "in"),
         output=str(tmp_path),
+        calls=str(tmp_path / "calls"),
         lease="l",
         config_hash="c",
+        teacher=TEACHER,
+        api_key=Secret("sk"),
+        governor=None,
+        mode=AnnotationMode.ONE_PROMPT,
+        verify=VerifyConfig(),
+        max_attempts=3,
+        with_flaws=True,
     )
     assert pickle.loads(pickle.dumps(job)) == job
     assert "sk" not in repr(job).replace("max_", "")
