@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actors.endpoint import is_loopback
+from actors.governing.limits import LimitsConfig
+from reasoning.errors import ConfigError
 
 if TYPE_CHECKING:
     from genai_prices.types import PriceCalculation
@@ -80,3 +82,12 @@ def _version() -> str:
     from genai_prices import __version__
 
     return __version__
+
+
+def check_budget(limits: LimitsConfig, prices: Prices) -> None:
+    """Raise ConfigError for a budget in dollars where nobody knows what a call costs."""
+    if limits.budget_dollars is not None and not prices.is_known:
+        raise ConfigError(
+            f"limits.budget_dollars is {limits.budget_dollars:g}, but {prices.source} in teacher, "
+            "or set limits.budget_tokens instead"
+        )

@@ -12,11 +12,10 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from actors.call_records import StoredReply
 from actors.endpoint import is_loopback, open_client
 from actors.governing.pace import FreePace
 from actors.governing.terms import CallCost, CallEnd, CallResult, Pace
@@ -29,9 +28,11 @@ from cluster.secrets import Secret, read_secret, read_secret_file, redact
 from reasoning.errors import TeacherError
 from reasoning.records import ImageRef
 
+if TYPE_CHECKING:
+    from actors.request_cache import CallStore
+
 __all__ = [
     "CallFault",
-    "CallStore",
     "Message",
     "Teacher",
     "TeacherConfig",
@@ -42,18 +43,6 @@ __all__ = [
 ]
 
 _KEPT_IMAGES = 512
-
-
-class CallStore(Protocol):
-    """Where finished calls are kept: ``actors.request_cache``."""
-
-    async def get(self, key: str) -> StoredReply | None: ...
-
-    async def put(self, key: str, reply: StoredReply) -> None:
-        """Keep a reply; on return it survives the end of this process."""
-        ...
-
-    async def close(self) -> None: ...
 
 
 class TeacherConfig(BaseModel):

@@ -83,12 +83,18 @@ class ImageUrls:
         task = self._made.get(image)
         if task is None:
             task = self._made[image] = asyncio.create_task(asyncio.to_thread(self._url, image))
+            task.add_done_callback(lambda done: self._forget_failed(image, done))
             if len(self._made) > self._kept:
                 self._made.popitem(last=False)
         else:
             self._made.move_to_end(image)
         # Whoever made it may be cancelled while others wait for it.
         return await asyncio.shield(task)
+
+    def _forget_failed(self, image: ImageRef, done: asyncio.Task[str]) -> None:
+        """What could not be read now may be later."""
+        if (done.cancelled() or done.exception() is not None) and self._made.get(image) is done:
+            del self._made[image]
 
     def _url(self, image: ImageRef) -> str:
         data, media_type = self._encode(image)

@@ -35,7 +35,8 @@ MINUTE_S = 61.0
 """How long what a lost client began counts: a minute, and a little for the way to the endpoint."""
 _SILENT_S = LEASE_S + 2.0
 _BURST_S = 2.0
-"""So many seconds' worth of a rate may begin at once."""
+_BURST_CALLS = 4
+"""So many seconds' worth of a rate may begin at once, and no fewer than so many calls."""
 
 
 @dataclass
@@ -315,10 +316,10 @@ class _Drip:
         self._at = now
 
     def add(self, returned: float, now: float, needed: float) -> None:
-        """Time passed, and ``returned`` was not needed. For a call larger than the burst it is saved up."""
+        """Time passed, and ``returned`` was not needed; a call that waits takes ``needed``."""
         if math.isinf(self._per_s):
             return
-        self._burst = max(self._burst, needed)
+        self._burst = max(self._burst, _BURST_CALLS * needed)
         self.level = min(self.level + returned + self._per_s * (now - self._at), self._burst)
         self._at = now
 
