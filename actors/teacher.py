@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from actors.endpoint import is_loopback, open_client
 from actors.governing.pace import FreePace
 from actors.governing.terms import CallCost, CallEnd, CallResult, Pace
-from actors.images import image_bytes
+from actors.images import ImagePolicy
 from actors.prices import Prices, find_prices
-from actors.teacher_calls import CallEstimate, ImageUrls, Message, call_key, request_body
+from actors.teacher_calls import CallEstimate, Message, call_key, image_url, is_remote, prepared, request_body
 from actors.teacher_faults import Failure, failure_of, garbled
 from actors.teacher_replies import CallFault, TeacherReply, as_shared, from_store, read_completion, to_store
 from cluster.secrets import Secret, read_secret, read_secret_file, redact
@@ -41,8 +41,6 @@ __all__ = [
     "prices_of",
     "read_key",
 ]
-
-_KEPT_IMAGES = 512
 
 
 class TeacherConfig(BaseModel):
@@ -78,6 +76,8 @@ class TeacherConfig(BaseModel):
     """Price of a million prompt tokens; none: looked up in the list of the package genai-prices."""
     generated_dollars_per_million: float | None = Field(default=None, ge=0)
     """Price of a million generated tokens; none: looked up likewise."""
+    image: ImagePolicy = ImagePolicy()
+    """How pictures are sent."""
 
     @model_validator(mode="after")
     def _has_one_key(self) -> TeacherConfig:
@@ -113,7 +113,6 @@ class Teacher:
         self._prices = prices_of(config)
         self._pace: Pace = pace or FreePace()
         self._calls = calls
-        self._images = ImageUrls(_encode, kept=_KEPT_IMAGES)
         self._estimate = CallEstimate(self._prices, max_tokens=config.max_tokens)
         self._slots = asyncio.Semaphore(config.max_in_flight)
         self._asked: dict[str, asyncio.Future[TeacherReply | CallFault]] = {}
@@ -122,7 +121,7 @@ class Teacher:
     async def ask(
         self, messages: Sequence[Message], image: ImageRef | None = None, *, sample: int = 0
     ) -> TeacherReply | CallFault:
-        """The reply to ``messages``; ``image`` stands before the first one's text.
+        """The reply to ``messages``; ``image`` stands before the first one's text, sent as it is (see ``prepare``).
 
         Equal calls with the same ``sample`` have one reply, asked for once. Raises TeacherError and
         what ``Pace.permit`` raises when going on is pointless, ImageError when the image cannot be read.
@@ -133,7 +132,7 @@ class Teacher:
             has_image=image is not None,
             body=request_body(
                 messages,
-                None if image is None else await self._images.get(image),
+                None if image is None else await _url(image),
                 model=config.model,
                 max_tokens=config.max_tokens,
                 temperature=config.temperature,
@@ -156,6 +155,10 @@ class Teacher:
             return outcome
         finally:
             del self._asked[call.key]
+
+    def prepare(self, image: ImageRef) -> ImageRef:
+        """The image as ``TeacherConfig.image`` wants it sent: once a question, on a thread. Raises ImageError."""
+        return prepared(image, self._config.image)
 
     async def close(self) -> None:
         await self._client.close()
@@ -309,5 +312,7 @@ def _result(outcome: TeacherReply | Failure, most: CallCost) -> CallResult:
     return CallResult(end=outcome.end, cost=cost, pause_s=outcome.pause_s)
 
 
-def _encode(image: ImageRef) -> tuple[bytes, str]:
-    return image_bytes(image), image.media_type
+async def _url(image: ImageRef) -> str:
+    if image.data is None and not is_remote(image):
+        return await asyncio.to_thread(image_url, image)
+    return image_url(image)

@@ -5,16 +5,15 @@ A call's key is a hash of the very bytes that are sent: equal keys, equal calls.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import json
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from actors.governing.terms import CallCost
+from actors.images import ImagePolicy, encode_image, image_bytes
 from actors.prices import Prices
 from reasoning.records import ImageRef
 
@@ -67,38 +66,19 @@ def is_remote(image: ImageRef) -> bool:
     return image.data is None and (image.uri or "").startswith(("http://", "https://", "data:"))
 
 
-class ImageUrls:
-    """Data URLs of images, each made once for all calls about it that are near in time."""
+def image_url(image: ImageRef) -> str:
+    """What stands for the image in a request: its address if it is remote, else its bytes as they are."""
+    if is_remote(image):
+        return image.uri or ""
+    return f"data:{image.media_type};base64,{base64.b64encode(image_bytes(image)).decode('ascii')}"
 
-    def __init__(self, encode: Callable[[ImageRef], tuple[bytes, str]], *, kept: int) -> None:
-        """``encode`` is blocking, and gives an image's bytes as they are to be sent and their media type."""
-        self._encode = encode
-        self._kept = kept
-        self._made: OrderedDict[ImageRef, asyncio.Task[str]] = OrderedDict()
 
-    async def get(self, image: ImageRef) -> str:
-        """The URL to send for ``image``; raises ImageError when it cannot be used."""
-        if is_remote(image):
-            return image.uri or ""
-        task = self._made.get(image)
-        if task is None:
-            task = self._made[image] = asyncio.create_task(asyncio.to_thread(self._url, image))
-            task.add_done_callback(lambda done: self._forget_failed(image, done))
-            if len(self._made) > self._kept:
-                self._made.popitem(last=False)
-        else:
-            self._made.move_to_end(image)
-        # Whoever made it may be cancelled while others wait for it.
-        return await asyncio.shield(task)
-
-    def _forget_failed(self, image: ImageRef, done: asyncio.Task[str]) -> None:
-        """What could not be read now may be later."""
-        if (done.cancelled() or done.exception() is not None) and self._made.get(image) is done:
-            del self._made[image]
-
-    def _url(self, image: ImageRef) -> str:
-        data, media_type = self._encode(image)
-        return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+def prepared(image: ImageRef, policy: ImagePolicy) -> ImageRef:
+    """The image as ``policy`` wants it sent; a remote one as it is. Blocking; raises ImageError."""
+    if is_remote(image):
+        return image
+    sent = encode_image(image, policy)
+    return ImageRef(data=sent.data, media_type=sent.media_type)
 
 
 class CallEstimate:

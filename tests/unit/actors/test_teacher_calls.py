@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from actors.call_records import StoredReply
 from actors.governing.limits import LimitsConfig
 from actors.governing.pace import LocalPace
 from actors.governing.terms import CallCost, CallResult, Pace, Paid, Permit
-from actors.images import image_bytes
 from actors.prices import Prices
 from actors.teacher import CallFault, Message, Teacher, TeacherConfig, TeacherReply, read_key
-from actors.teacher_calls import CallEstimate, ImageUrls, call_key, request_body
+from actors.teacher_calls import CallEstimate, call_key, request_body
 from cluster.secrets import Secret
 from reasoning.errors import BudgetReachedError, ConfigError, ImageError, TeacherError
 from reasoning.records import ImageRef, RejectReason
@@ -366,24 +367,26 @@ def test_too_long_pauses_in_a_row_end_the_run() -> None:
     asyncio.run(run())
 
 
-def test_an_image_is_encoded_once_for_many_calls() -> None:
-    encoded: list[ImageRef] = []
-
-    def encode(image: ImageRef) -> tuple[bytes, str]:
-        encoded.append(image)
-        return image_bytes(image), image.media_type
+def test_image_is_prepared_by_policy_and_then_sent_as_it_is() -> None:
+    picture = io.BytesIO()
+    Image.effect_noise((64, 48), 80).convert("RGB").save(picture, "BMP")
 
     async def run() -> None:
-        urls = ImageUrls(encode, kept=2)
-        image = ImageRef(data=b"\x89PNG")
-        found = await asyncio.gather(*(urls.get(image) for _ in range(5)), urls.get(ImageRef(data=b"\x89PNG")))
-        assert set(found) == {f"data:image/png;base64,{base64.b64encode(image.data or b'').decode()}"}
-        assert await urls.get(ImageRef(uri="https://example.org/a.png")) == "https://example.org/a.png"
-        with pytest.raises(ImageError):
-            await urls.get(ImageRef(uri="/no/such/file.png"))
+        async with saying(response(completion())) as server:
+            teacher = Teacher(config(server, image={"longest_side": 32, "format": "jpeg"}), None)
+            image = teacher.prepare(ImageRef(data=picture.getvalue()))
+            await teacher.ask(WHY, image)
+            await teacher.close()
+        url = json.loads(server.bodies[0])["messages"][0]["content"][0]["image_url"]["url"]
+        assert url == f"data:image/jpeg;base64,{base64.b64encode(image.data or b'').decode()}"
+        with Image.open(io.BytesIO(image.data or b"")) as sent:
+            assert (sent.format, sent.size) == ("JPEG", (32, 24))
+        remote = ImageRef(uri="https://example.org/a.png")
+        assert teacher.prepare(remote) is remote
+        with pytest.raises(ImageError, match="no image at /no/such"):
+            await teacher.ask(WHY, ImageRef(uri="/no/such/file.png"))
 
     asyncio.run(run())
-    assert encoded == [ImageRef(data=b"\x89PNG"), ImageRef(uri="/no/such/file.png")]
 
 
 def test_estimate_of_an_image_is_learned_from_what_images_took() -> None:
