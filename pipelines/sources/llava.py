@@ -39,8 +39,9 @@ from pipelines.sources.rows import (
 from pipelines.sources.streams import first_byte, json_items, json_lines
 from reasoning.errors import InputError
 from reasoning.grading import choice_letter
-from reasoning.parsing import ParseFault, parse_stages
+from reasoning.parsing import parse_stages
 from reasoning.records import AnswerType, Question
+from reasoning.stages import FourStages, Stage
 
 IMAGE_TOKEN = "<image>"
 _HUMAN = ("human", "user")
@@ -136,10 +137,10 @@ def written_gold(question: str, answer: str | None) -> Gold:
     """The gold of an answer in words to a question that may have its options written in it."""
     if answer is None:
         return Gold()
-    stages = parse_stages(answer)
-    known = answer if isinstance(stages, ParseFault) else stages.conclusion
-    letter = choice_letter(known)
-    if letter is not None and letter in _option_letters(question):
+    stages = parse_stages(answer) if Stage.CONCLUSION.open_tag in answer else None
+    known = stages.conclusion if isinstance(stages, FourStages) else answer
+    letters = _option_letters(question)
+    if letters and choice_letter(known) in letters:
         return Gold(answer=known, answer_type=AnswerType.CHOICE)
     return Gold(answer=known, answer_type=answer_kind(known, is_open=True))
 

@@ -182,10 +182,11 @@ def text_gold(answers: Sequence[str], *, is_open: bool = False) -> Gold:
 
 def answer_kind(answer: str, *, is_open: bool = False) -> AnswerType:
     """A number, a short text, or, if it ``is_open`` or long, free words."""
+    if len(answer.split(maxsplit=_LONGEST_PHRASE_WORDS)) > _LONGEST_PHRASE_WORDS:
+        return AnswerType.FREE
     if numeral(answer) is not None:
         return AnswerType.NUMBER
-    is_long = len(answer.split()) > _LONGEST_PHRASE_WORDS
-    return AnswerType.FREE if is_open or is_long else AnswerType.TEXT
+    return AnswerType.FREE if is_open else AnswerType.TEXT
 
 
 def answer_text(value: Any, name: str = "answer") -> str:
