@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from actors.images import check_image, image_bytes
 from actors.verifier import NO_ANSWER, Check, has_answer
 from pipelines.row_calls import Asker, RowCalls
 from pipelines.verification import Ladder, VerifyConfig
@@ -108,18 +106,12 @@ class Annotator:
         max_attempts: int = 3,
         with_flaws: bool = False,
         verify: VerifyConfig | None = None,
-        prepare: Callable[[ImageRef], ImageRef] | None = None,
     ) -> None:
-        """``prepare`` makes of a question's picture the bytes that are sent, once a row and in a thread of its own.
-
-        It raises ImageError for a picture that cannot be used. None: the picture is checked and sent as it is.
-        """
         self._teacher = teacher
         self._mode = mode
         self._max_attempts = max_attempts
         self._with_flaws = with_flaws
         self._verify = verify or VerifyConfig()
-        self._prepare = prepare or usable_picture
 
     async def annotate(self, question: Question, *, generation: int = 0) -> Draft:
         """The question's annotation; ``generation`` counts how often the row has been done over.
@@ -141,7 +133,7 @@ class Annotator:
 
     async def _take_picture(self, image: ImageRef, calls: RowCalls) -> Check | None:
         try:
-            calls.image = await asyncio.to_thread(self._prepare, image)
+            calls.image = await asyncio.to_thread(self._teacher.prepare, image)
         except ImageError as error:
             return Check(stages=None, reason=RejectReason.IMAGE_UNUSABLE, detail=str(error))
         return None
@@ -175,17 +167,6 @@ def refusal_to_ask(question: Question) -> Check | None:
     if not has_answer(question):
         return Check(stages=None, reason=RejectReason.UNDECIDED, detail=NO_ANSWER)
     return None
-
-
-def usable_picture(image: ImageRef) -> ImageRef:
-    """The picture by its bytes, under the media type it has; what is behind http is the server's to fetch.
-
-    Raises ImageError for a picture that no teacher could read.
-    """
-    if (image.uri or "").startswith(("http://", "https://", "data:")):
-        return image
-    data = image_bytes(image)
-    return ImageRef(data=data, media_type=check_image(data))
 
 
 def _draft(check: Check, calls: RowCalls, attempts: _Attempts, started: float) -> Draft:

@@ -26,6 +26,10 @@ class Asker(Protocol):
         """See ``actors.teacher.Teacher.ask``."""
         ...
 
+    def prepare(self, image: ImageRef) -> ImageRef:
+        """See ``actors.teacher.Teacher.prepare``; blocking."""
+        ...
+
 
 @dataclass
 class RowCalls:

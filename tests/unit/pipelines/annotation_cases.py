@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,12 @@ def said(
 class ScriptedTeacher:
     """Gives the scripted replies in turn and keeps what it was asked."""
 
-    def __init__(self, *replies: TeacherReply | CallFault | Exception) -> None:
+    def __init__(
+        self, *replies: TeacherReply | CallFault | Exception, prepare: Callable[[ImageRef], ImageRef] | None = None
+    ) -> None:
+        """``prepare`` as ``Teacher.prepare``; none: pictures are taken as they are."""
         self._replies = list(replies)
+        self._prepare = prepare
         self.asked: list[list[Message]] = []
         self.images: list[ImageRef | None] = []
         self.samples: list[int] = []
@@ -55,6 +59,9 @@ class ScriptedTeacher:
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+    def prepare(self, image: ImageRef) -> ImageRef:
+        return image if self._prepare is None else self._prepare(image)
 
 
 def accepted_row(question: Question, stages: FourStages = GOOD, flawed_reply: str | None = None) -> dict[str, Any]:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from annotation_cases import FLAWED, GOOD, QUESTION, ScriptedTeacher, said
 from PIL import Image
 
+from actors.images import ImagePolicy
 from actors.teacher import CallFault
+from actors.teacher_calls import prepared
 from pipelines.annotator import AnnotationMode, Annotator, Draft
 from reasoning.errors import BudgetReachedError, ImageError, TeacherError
 from reasoning.prompts import CORRECTION_LEAD
 from reasoning.records import AnswerType, ImageRef, Question, RejectReason, Turn
 from reasoning.stages import STAGES, FourStages, Stage, render_stage
+
+PREPARE = partial(prepared, policy=ImagePolicy())
 
 
 def annotate(
@@ -157,9 +162,9 @@ def test_the_picture_is_prepared_once_a_row_and_sent_as_prepared() -> None:
         prepared.append(image)
         return ImageRef(data=b"small", media_type="image/webp")
 
-    teacher = ScriptedTeacher(said("?"), said(GOOD.render()))
+    teacher = ScriptedTeacher(said("?"), said(GOOD.render()), prepare=prepare)
     picture = ImageRef(uri="s3://pictures/a.tif")
-    draft = asyncio.run(Annotator(teacher, prepare=prepare).annotate(replace(QUESTION, image=picture)))
+    draft = annotate(teacher, replace(QUESTION, image=picture))
     assert (draft.reason, prepared) == (None, [picture])
     assert teacher.images == [ImageRef(data=b"small", media_type="image/webp")] * 2
 
@@ -177,7 +182,7 @@ def test_earlier_turns_and_the_teachers_own_hint_are_in_the_prompt() -> None:
 
 def test_unusable_picture_is_rejected_without_a_call(tmp_path: Path) -> None:
     for image in (ImageRef(data=b"\x89PNG\r\n\x1a\n..."), ImageRef(uri=str(tmp_path / "none.png"))):
-        teacher = ScriptedTeacher()
+        teacher = ScriptedTeacher(prepare=PREPARE)
         draft = annotate(teacher, replace(QUESTION, image=image))
         assert (draft.reason, draft.attempts, teacher.asked) == (RejectReason.IMAGE_UNUSABLE, 0, [])
 
@@ -185,7 +190,7 @@ def test_unusable_picture_is_rejected_without_a_call(tmp_path: Path) -> None:
 def test_picture_in_a_file_is_sent_by_its_bytes_and_true_type(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (4, 4)).save(path, "JPEG")
-    teacher = ScriptedTeacher(said(GOOD.render()))
+    teacher = ScriptedTeacher(said(GOOD.render()), prepare=PREPARE)
     annotate(teacher, replace(QUESTION, image=ImageRef(uri=str(path))))
     assert teacher.images == [ImageRef(data=path.read_bytes(), media_type="image/jpeg")]
 

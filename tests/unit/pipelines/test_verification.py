@@ -24,7 +24,7 @@ def verify(
 ) -> tuple[Draft, ScriptedTeacher]:
     """The draft of a question whose replies are these, the four stages first."""
     teacher = ScriptedTeacher(*replies)
-    annotator = Annotator(teacher, verify=config, max_attempts=max_attempts, prepare=lambda image: image)
+    annotator = Annotator(teacher, verify=config, max_attempts=max_attempts)
     return asyncio.run(annotator.annotate(question)), teacher
 
 
