@@ -13,9 +13,12 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from actors.call_records import PaidTotals
 from actors.image_headers import header_size
 from actors.image_tokens import ImageRule, Size, fitted, image_rule
 from actors.prices import Prices
+from actors.teacher import prices_of
+from pipelines.annotate_config import AnnotateConfig
 from pipelines.annotator import AnnotationMode, refusal_to_ask
 from pipelines.estimate_costs import LETTERS_PER_TOKEN, CallCounter, Case, Cost, Sampled, Span, text_tokens
 from pipelines.verification import VerifyConfig
@@ -113,6 +116,30 @@ class DryRun:
     prompts: tuple[tuple[str, str], ...]
     """What each is (the question's id, the stage), and its text as it will be sent beside the picture."""
     estimate: Estimate
+
+
+def plan_of(config: AnnotateConfig, *, paid: PaidTotals | None = None, measured: Measured | None = None) -> Plan:
+    """What a run with these settings asks; ``paid`` is what its budget has been spent on before."""
+    limits, teacher, spent = config.limits, config.teacher, paid or PaidTotals()
+    room = config.actors * teacher.max_in_flight
+    used = spent.prompt_tokens + spent.generated_tokens
+    return Plan(
+        model=teacher.model,
+        mode=config.mode,
+        max_attempts=config.max_attempts,
+        pace=Pace(
+            in_flight=room if limits.max_in_flight is None else min(room, limits.max_in_flight),
+            requests_per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
+        ),
+        verify=config.verify,
+        with_flaws=config.with_judgements,
+        prices=prices_of(teacher),
+        longest_side=teacher.image.longest_side,
+        budget_dollars=None if limits.budget_dollars is None else max(0.0, limits.budget_dollars - spent.dollars),
+        budget_tokens=None if limits.budget_tokens is None else max(0, limits.budget_tokens - used),
+        measured=measured,
+    )
 
 
 def dry_run(plan: Plan, questions: Iterable[Question], rows: int) -> DryRun:

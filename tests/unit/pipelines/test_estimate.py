@@ -9,9 +9,11 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from actors.call_records import PaidTotals
 from actors.prices import Prices
+from pipelines.annotate_config import AnnotateConfig
 from pipelines.annotator import AnnotationMode
-from pipelines.estimate import Estimate, Measured, Pace, Plan, dry_run, estimate_run, shown_prompts
+from pipelines.estimate import Estimate, Measured, Pace, Plan, dry_run, estimate_run, plan_of, shown_prompts
 from pipelines.estimate_costs import Case, Span, text_tokens
 from pipelines.estimate_view import dry_run_lines, estimate_lines
 from pipelines.verification import JudgeUse, VerifyConfig
@@ -151,6 +153,33 @@ def test_unknown_prices_give_no_dollars() -> None:
     found = estimated(replace(PLAN, prices=free, budget_dollars=1.0), questions(1))
     assert (found.dollars, found.rows_in_budget) == (None, None)
     assert "the price is unknown" in found.notes
+
+
+def test_a_plan_is_what_the_run_is_set_to() -> None:
+    config = AnnotateConfig.model_validate(
+        {
+            "input": "questions",
+            "output": "run",
+            "teacher": {
+                "base_url": "http://127.0.0.1:1/v1",
+                "model": "gpt-4o",
+                "max_in_flight": 20,
+                "prompt_dollars_per_million": 1,
+                "generated_dollars_per_million": 2,
+                "image": {"longest_side": 640},
+            },
+            "limits": {"max_in_flight": 50, "tokens_per_minute": 9000, "budget_dollars": 5, "budget_tokens": 100},
+            "actors": 3,
+            "with_judgements": True,
+        }
+    )
+    paid = PaidTotals(calls=1, prompt_tokens=60, generated_tokens=70, dollars=2.0)
+    plan = plan_of(config, paid=paid)
+    assert plan.pace == Pace(in_flight=50, tokens_per_minute=9000)
+    assert (plan.longest_side, plan.with_flaws, plan.verify) == (640, True, VerifyConfig())
+    assert (plan.prices.prompt, plan.prices.generated, plan.prices.is_known) == (1, 2, True)
+    assert (plan.budget_dollars, plan.budget_tokens) == (3.0, 0)
+    assert plan_of(config.model_copy(update={"actors": 2})).pace.in_flight == 40
 
 
 def test_nothing_to_do_takes_nothing() -> None:
