@@ -81,6 +81,7 @@ class AnnotateConfig(BaseModel):
                 "model": self.teacher.model,
                 "temperature": self.teacher.temperature,
                 "max_tokens": self.teacher.max_tokens,
+                "image": self.teacher.image.model_dump(mode="json"),
             },
             "mode": self.mode.value,
             "verify": self.verify.model_dump(mode="json"),

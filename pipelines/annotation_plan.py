@@ -68,9 +68,12 @@ class AnnotationPlan:
 
 @contextmanager
 def plan_annotation(
-    config: AnnotateConfig, replay: frozenset[RejectReason], on_preparing: OnPreparing
+    config: AnnotateConfig, replay: frozenset[RejectReason], on_preparing: OnPreparing, *, is_trial: bool = False
 ) -> Iterator[AnnotationPlan]:
-    """Holds the run's folder for the body of the ``with``. Raises as ``pipelines.annotate.run_annotation`` does."""
+    """Holds the run's folder for the body of the ``with``. Raises as ``pipelines.annotate.run_annotation`` does.
+
+    A trial begins no replay.
+    """
     drop = _drop_ids(config.drop)
     specs = _specs(config)
     # Input that cannot be used must not leave a folder behind.
@@ -87,7 +90,7 @@ def plan_annotation(
             ready = _plan(config, folder, drop)
         commits = {commit.key: commit for commit in run.commits()}
         if replay:
-            yield _replay_plan(run, ready, commits, replay)
+            yield _replay_plan(run, ready, commits, replay, is_trial=is_trial)
         else:
             yield _pending_plan(run, ready, commits)
 
@@ -113,19 +116,25 @@ def _pending_plan(run: RunFolder, asked: QuestionPlan, commits: dict[str, Commit
 
 
 def _replay_plan(
-    run: RunFolder, asked: QuestionPlan, commits: dict[str, Commit], reasons: frozenset[RejectReason]
+    run: RunFolder,
+    asked: QuestionPlan,
+    commits: dict[str, Commit],
+    reasons: frozenset[RejectReason],
+    *,
+    is_trial: bool,
 ) -> AnnotationPlan:
-    generation = _replay_generation(run, commits.values(), reasons)
-    tasks: list[Replay] = []
-    for commit in commits.values():
-        count = sum(commit.counts.get(f"rejected.{reason.value}", 0) for reason in reasons)
-        if count and commit.generation < generation:
-            tasks.append(Replay(commit=commit, reasons=reasons, generation=generation))
+    generation = _replay_generation(run, commits.values(), reasons, is_trial=is_trial)
+    replays = (
+        Replay(commit=commit, reasons=reasons, generation=generation)
+        for commit in commits.values()
+        if commit.generation < generation
+    )
+    tasks = tuple(task for task in replays if task.rows)
     committed = sum(commit.counts["rows"] for commit in commits.values())
     return AnnotationPlan(
         run=run,
         questions=asked.root,
-        tasks=tuple(tasks),
+        tasks=tasks,
         commits=commits,
         rows=committed,
         dropped=asked.dropped,
@@ -134,7 +143,9 @@ def _replay_plan(
     )
 
 
-def _replay_generation(run: RunFolder, commits: Iterable[Commit], reasons: frozenset[RejectReason]) -> int:
+def _replay_generation(
+    run: RunFolder, commits: Iterable[Commit], reasons: frozenset[RejectReason], *, is_trial: bool
+) -> int:
     """The number of this replay; one that was interrupted goes on under its own."""
     names = sorted(reason.value for reason in reasons)
     found = read_run(run.where, kind=RUN_KIND).get(_REPLAY)
@@ -143,7 +154,8 @@ def _replay_generation(run: RunFolder, commits: Iterable[Commit], reasons: froze
     generation = 1 + max((commit.generation for commit in commits), default=0)
     if found:
         generation = max(generation, int(found["generation"]) + 1)
-    run.record(**{_REPLAY: {"reasons": names, "generation": generation, "is_finished": False}})
+    if not is_trial:
+        run.record(**{_REPLAY: {"reasons": names, "generation": generation, "is_finished": False}})
     return generation
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
 from actors.governor import GovernedPace
 from actors.request_cache import open_call_store
-
 from actors.teacher import Teacher, TeacherConfig
 from cluster.logs import get_logger
 from cluster.process import keep_what_is_loaded
@@ -70,6 +70,11 @@ class Replay:
     commit: Commit
     reasons: frozenset[RejectReason]
     generation: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows are to be done over."""
+        return sum(self.commit.counts.get(f"rejected.{reason.value}", 0) for reason in self.reasons)
 
     @property
     def key(self) -> str:

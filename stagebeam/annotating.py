@@ -47,14 +47,22 @@ def run_annotate(
         if ray is not None:
             config = config.model_copy(update={"ray_address": ray})
         if dry_run:
-            from stagebeam.dry_run import show_dry_run
-
-            show_dry_run(config, console)
+            _show_dry_run(console, config, reasons)
             return
         update = stack.enter_context(progress(console, "Annotate"))
         summary = run_annotation(config, lambda news: _show(update, news), replay=reasons)
     _report(console, summary)
     _write_rows(console, config, summary)
+
+
+def _show_dry_run(console: Console, config: AnnotateConfig, reasons: frozenset[RejectReason]) -> None:
+    from pipelines.dry_run import dry_run_annotation
+    from pipelines.estimate_view import dry_run_lines
+
+    with progress(console, "Dry run") as update:
+        found = dry_run_annotation(config, lambda what: update(0, 0, what), replay=reasons)
+    for line in dry_run_lines(found):
+        console.print(line, markup=False)
 
 
 def _show(update: Update, news: AnnotateProgress) -> None:
