@@ -15,14 +15,16 @@ from reasoning.grading import is_correct
 from reasoning.parsing import parse_stages
 from reasoning.prompts import (
     annotation_prompt,
+    caption_check_prompt,
     correction_prompt,
     flaw_prompt,
+    resolve_prompt,
     stage_annotation_prompt,
     validity_prompt,
 )
 from reasoning.records import RejectReason
 from reasoning.stages import STAGES, FourStages, Stage
-from reasoning.verdicts import parse_validity
+from reasoning.verdicts import parse_answer_line, parse_consistency, parse_validity
 from stagebeam.standin.answers import CallKind, answer
 from stagebeam.standin.faults import FaultName, StandInConfig
 from stagebeam.world.dataset import make_questions
@@ -85,6 +87,8 @@ def test_validity_check() -> None:
         (FaultName.WRONG_ANSWER, RejectReason.WRONG_ANSWER),
         (FaultName.TRUNCATED, RejectReason.LENGTH),
         (FaultName.LEAK, RejectReason.LEAK),
+        (FaultName.CONTENT_FILTER, RejectReason.CONTENT_FILTER),
+        (FaultName.WRONG_TAGS, RejectReason.BAD_FORMAT),
     ],
 )
 def test_each_fault_is_rejected_for_its_reason(fault: FaultName, reason: RejectReason) -> None:
@@ -119,14 +123,27 @@ def test_stubborn_share_keeps_its_fault_when_corrected() -> None:
     assert second(0.5) == {None, FaultName.MISSING_TAG}
 
 
-def test_picture_of_another_world_gets_a_refusal_that_says_who_speaks() -> None:
-    messages = chat(QUESTIONS[0], annotation_prompt(QUESTIONS[1]))
-    found = answer(FAULTLESS, messages)
-    assert "stand-in" in found.text
-    check = check_reply(QUESTIONS[1], found.text, finish_reason="stop", refusal=None)
-    assert check.reason is RejectReason.REFUSAL
-    text_only = answer(FAULTLESS, [{"role": "user", "content": annotation_prompt(QUESTIONS[0])}])
-    assert "stand-in" in text_only.text
+def test_caption_check_knows_its_own_caption_and_no_other() -> None:
+    question = QUESTIONS[0]
+    right = parse_stages(answer(FAULTLESS, chat(question, annotation_prompt(question))).text)
+    assert isinstance(right, FourStages)
+    flawed = parse_flawed(answer(FAULTLESS, chat(question, flaw_prompt(question, right))).text)
+    assert isinstance(flawed, FlawedAnswer)
+    said = [
+        answer(FAULTLESS, chat(question, caption_check_prompt(question, caption)))
+        for caption in (right.caption, flawed.stages.caption)
+    ]
+    assert [found.kind for found in said] == [CallKind.CAPTION_CHECK] * 2
+    assert [parse_consistency(found.text) for found in said] == [True, False]
+
+
+def test_blind_question_is_answered_from_the_scene() -> None:
+    for question in QUESTIONS[:10]:
+        found = answer(FAULTLESS, chat(question, resolve_prompt(question)))
+        assert found.kind is CallKind.RESOLVE
+        said = parse_answer_line(found.text)
+        assert said is not None
+        assert is_correct(question, said)
 
 
 def test_unreadable_request_is_a_value_error() -> None:
@@ -141,3 +158,5 @@ def test_unreadable_request_is_a_value_error() -> None:
 def test_rates_above_one_in_all_are_refused() -> None:
     with pytest.raises(ValidationError, match="add up to"):
         StandInConfig(refusal=0.9, missing_tag=0.9)
+    with pytest.raises(ValidationError, match="transport fault rates add up to"):
+        StandInConfig(hang=0.6, cut_body=0.6)
