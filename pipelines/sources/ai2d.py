@@ -28,7 +28,7 @@ from reasoning.errors import ImageError, InputError
 from reasoning.records import ImageRef, Question
 
 _TEST_IDS = "ai2d_test_ids.csv"
-_TEXT = "\x00text"
+_BROKEN = "\x00broken"
 _MAX_LETTER_HEIGHT = 48
 _MIN_LETTER_HEIGHT = 10
 
@@ -67,10 +67,12 @@ def _read(request: ReadRequest) -> Rows:
         image = file.name.removesuffix(".json")
 
         def convert(row: Fields, origin: Origin = origin, image: str = image) -> list[Question]:
+            if row.get(_BROKEN):
+                raise RowFaultError(row.text(_BROKEN))
             lettered = row.get("abcLabel") is True
             picture = _picture(request, image, lettered=lettered)
             asked = Asked(
-                text=row.text(_TEXT), gold=choice_gold(row.texts("answerTexts"), row.integer("correctAnswer"))
+                text=row.text("question"), gold=choice_gold(row.texts("answerTexts"), row.integer("correctAnswer"))
             )
             meta = {"letters": "painted"} if lettered else {}
             return [make_question(origin, asked, key=row.maybe_text("questionId"), picture=picture, meta=meta)]
@@ -82,15 +84,16 @@ def _questions(file: Path) -> Iterator[Any]:
     """The questions of one picture: they are keyed by their text."""
     try:
         found = small_json(file)
-    except InputError as error:
-        yield str(error)
+    except InputError:
+        # The message without the path: what a row is known by must not depend on where the data set lies.
+        yield {_BROKEN: f"{file.name} is no JSON"}
         return
     questions = found.get("questions") if isinstance(found, dict) else None
     if not isinstance(questions, dict):
         yield found
         return
     for text, value in questions.items():
-        yield {**value, _TEXT: text, "question": text} if isinstance(value, dict) else value
+        yield {**value, "question": text} if isinstance(value, dict) else value
 
 
 def _picture(request: ReadRequest, image: str, *, lettered: bool) -> Picture:

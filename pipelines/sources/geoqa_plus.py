@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,6 @@ from pipelines.sources.rows import (
     Picture,
     bytes_picture,
     choice_gold,
-    digest,
     guarded,
     make_question,
 )
@@ -97,7 +97,9 @@ def _options(row: Fields) -> list[str]:
 def _figure(image: Any) -> Picture:
     if not isinstance(image, ArrayParts):
         raise RowFaultError(f"field 'image' is a {type(image).__name__}, not an array")
-    return bytes_picture(_png(image), name=f"figure {digest([list(image.array().shape), image.array().tolist()])}")
+    # Known by its pixels, not by the PNG file: that may differ with the library that writes it.
+    pixels = hashlib.sha256(image.array().tobytes()).hexdigest()[:24]
+    return bytes_picture(_png(image), name=f"figure {pixels}")
 
 
 def _png(image: ArrayParts) -> bytes:

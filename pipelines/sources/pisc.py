@@ -98,9 +98,9 @@ def pair_question(pair: str, info: Any) -> str:
     if not isinstance(info, dict) or not isinstance(info.get("bbox"), list):
         raise RowFaultError(f"there are no boxes for the pair {pair!r} in {_BOXES}")
     boxes = info["bbox"]
+    first, second = (_box(pair, number, boxes) for number in _people(pair))
     if len(boxes) == 2:
         return "What is the relationship between the two people in this picture?"
-    first, second = (_box(pair, number, boxes) for number in _people(pair))
     size = f"{_number(info.get('imgW'))} × {_number(info.get('imgH'))}"
     return (
         "What is the relationship between these two people? "

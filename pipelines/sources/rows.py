@@ -86,7 +86,7 @@ class Fields:
 
     def __init__(self, raw: Any) -> None:
         if not isinstance(raw, Mapping):
-            raise RowFaultError(f"the row is a {type(raw).__name__}, not an object with fields")
+            raise RowFaultError(f"the row is {_short(raw)}, not an object with fields")
         self.raw: Mapping[str, Any] = raw
 
     def get(self, name: str) -> Any:

@@ -167,7 +167,8 @@ class _Table:
         """Each row and where in the file it begins."""
         csv.field_size_limit(sys.maxsize)
         with binary(self._file) as content:
-            reader = csv.reader(self._lines(content), delimiter="\t")
+            # Strict: a quote that nothing closes would swallow the rest of the file as one cell.
+            reader = csv.reader(self._lines(content), delimiter="\t", strict=True)
             try:
                 names = next(reader, [])
                 place = content.tell()

@@ -309,6 +309,22 @@ def test_vlmeval_pictures_are_shared_by_index(tmp_path: Path) -> None:
     assert first.source == "MMTiny"
 
 
+def test_vlmeval_quote_that_nothing_closes_loses_no_rows_in_silence(tmp_path: Path) -> None:
+    tree = made("vlmeval_tsv", tmp_path)
+    with open(tree.root / "MMTiny.tsv", "a", encoding="utf-8") as file:
+        file.write('7\t"never closed\n8\tlost\n')
+    with pytest.raises(InputError, match="is no readable TSV"):
+        read(tree.root)
+
+
+def test_ai2d_broken_file_of_one_picture_costs_that_picture(tmp_path: Path) -> None:
+    tree = made("ai2d", tmp_path)
+    (tree.root / "questions" / "5.png.json").write_text("{broken")
+    rows = read(tree.root)
+    assert rows[-1].meta[FAULT] == "5.png.json is no JSON"
+    assert len(rows) == tree.questions + tree.faults + 1
+
+
 def test_webdataset_is_read_from_a_stream_and_a_cut_tar_says_so(tmp_path: Path) -> None:
     tree = made("webdataset", tmp_path)
     rows = usable(tree.root)
