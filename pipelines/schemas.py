@@ -63,6 +63,7 @@ ANNOTATION_COLUMNS = [
     ("attempts", pa.int32()),
     ("attempt_faults", _STRINGS),
     ("attempt_details", _STRINGS),
+    ("attempt_replies", _STRINGS),
     ("call_retries", pa.int32()),
     ("calls", pa.int32()),
     ("cached_calls", pa.int32()),

@@ -223,6 +223,7 @@ class AnnotateShards:
             "attempts": draft.attempts,
             "attempt_faults": list(draft.attempt_faults),
             "attempt_details": list(draft.attempt_details),
+            "attempt_replies": list(draft.attempt_replies),
             "call_retries": len(draft.call_retries),
             "calls": draft.calls,
             "cached_calls": draft.cached_calls,
