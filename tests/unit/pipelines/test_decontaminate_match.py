@@ -63,6 +63,21 @@ def test_same_shapes_in_another_colour_are_another_picture() -> None:
     assert kinds(index("q"), "q", encoded(drawn(0, colour="firebrick"))) == []
 
 
+def test_shapes_of_one_brightness_are_seen_by_their_colour() -> None:
+    # Light green and yellow of equal grey, as easy-VQA has them.
+    images = []
+    for place in (10, 60):
+        image = Image.new("RGB", (120, 90), (160, 200, 160))
+        image.paste((235, 177, 80), (place, 20, place + 45, 75))
+        images.append(image)
+    found = BenchmarkIndex(
+        [BenchmarkItem(benchmark="bench", row="1", text="q", looks=(look(encoded(images[0])),))], CONFIG
+    )
+    larger = encoded(images[0].resize((200, 150)), "JPEG", quality=85)
+    assert kinds(found, "q", larger) == [(MatchKind.IMAGE_AND_QUESTION, "1")]
+    assert kinds(found, "q", encoded(images[1])) == []
+
+
 def test_same_picture_with_another_question_is_told_apart() -> None:
     found = index("Which bar is the tallest of all?")
     assert kinds(found, "How high is the second one?", copy_of(2)) == [(MatchKind.IMAGE, "2")]
