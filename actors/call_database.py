@@ -9,7 +9,8 @@ and then promise to write nothing. The journal is kept and its head overwritten 
 with ``synchronous=FULL`` is durable and spares the folder two changes a commit.
 
 A look-up of what nobody asked before reads no file: the keys of all files are held as marks of
-sixteen bytes, and a file is looked at again only when it may have changed.
+sixteen bytes, and a file is looked at again only when it may have changed. (Where a file system
+shows other machines' changes late, as NFS may by seconds, their calls are found as late.)
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ import threading
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -43,6 +45,8 @@ More than what clocks of time stamps and of machines that share a file system ma
 """
 _OPEN_FILES = 32
 """So many files are held open for look-ups."""
+_ROWS_AT_A_TIME = 65_536
+"""So many keys of a file are held as Python's objects at a time."""
 _NO_DAMAGE = (
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_IOERR,
@@ -64,6 +68,9 @@ _FIND = (
     "FROM calls JOIN texts USING (number) WHERE number = ? AND key = ?"
 )
 
+_Stamp = tuple[int, int]
+"""A file's time of change in nanoseconds, and its size."""
+
 
 @dataclass
 class _File:
@@ -72,12 +79,12 @@ class _File:
     path: Path
     number: int
     last_row: int = 0
-    stamp: tuple[int, int] = (-1, -1)
-    """Time of change in nanoseconds, and size, before it was last read."""
+    stamp: _Stamp = (-1, -1)
+    """As it was before the file was last read."""
     read_at_ns: int = 0
     is_damaged: bool = False
 
-    def may_have_changed(self, stamp: tuple[int, int]) -> bool:
+    def may_have_changed(self, stamp: _Stamp) -> bool:
         return stamp != self.stamp or self.read_at_ns - stamp[0] < _SETTLED_NS
 
     def note_damage(self, error: Exception) -> None:
@@ -111,8 +118,7 @@ class SqliteCalls:
 
     def find(self, keys: list[str]) -> list[StoredReply | None]:
         found = [self._look_up(key) for key in keys]
-        if None in found:
-            self._refresh()
+        if None in found and self._refresh():
             found = [reply or self._look_up(key) for key, reply in zip(keys, found, strict=True)]
         return found
 
@@ -165,8 +171,9 @@ class SqliteCalls:
             raise
         return rows
 
-    def _refresh(self) -> None:
-        """Read what other writers have appended since."""
+    def _refresh(self) -> bool:
+        """Read what other writers have appended since; whether there was anything."""
+        before = len(self._index)
         for path, stamp in _files_in(self._folder):
             file = self._by_name.get(path.name)
             if file is self._own:
@@ -179,17 +186,15 @@ class SqliteCalls:
                 read_at = time.time_ns()
                 self._read_new_rows(file)
                 file.stamp, file.read_at_ns = stamp, read_at
+        return len(self._index) > before
 
     def _read_new_rows(self, file: _File) -> None:
-        marks: list[int] = []
-        rows: list[int] = []
-        for row, key in _rows(lambda: self._connection(file), file, "key", file.last_row):
-            marks.append(mark_of(str(key)))
-            rows.append(row)
-        if rows:
+        found = _rows(lambda: self._connection(file), file, "key", file.last_row)
+        while some := [(mark_of(str(key)), row) for row, key in islice(found, _ROWS_AT_A_TIME)]:
+            marks, rows = zip(*some, strict=True)
             with self._index_lock:
                 self._index.add(marks, file.number, rows)
-            file.last_row = max(rows)
+            file.last_row = max(file.last_row, *rows)
 
     def _look_up(self, key: str) -> StoredReply | None:
         with self._index_lock:
@@ -221,36 +226,52 @@ class SqliteCalls:
 
 def totals_in(folder: Path) -> PaidTotals:
     """What all calls in the folder's files cost."""
-    totals = PaidTotals()
-    for row in _all_rows(folder, "prompt_tokens, generated_tokens, dollars"):
+    return sum((_totals_of(path) for path, _ in _files_in(folder)), start=PaidTotals())
+
+
+def _totals_of(path: Path) -> PaidTotals:
+    columns = "prompt_tokens, generated_tokens, dollars"
+    try:
+        with closing(_open_to_read(path)) as connection:
+            if not _has_tables(connection):
+                return PaidTotals()
+            sums = ", ".join(f"coalesce(sum({column}), 0)" for column in columns.split(", "))
+            calls, prompt, generated, dollars = connection.execute(f"SELECT count(*), {sums} FROM calls").fetchone()
+            return PaidTotals(calls=calls, prompt_tokens=prompt, generated_tokens=generated, dollars=dollars)
+    except sqlite3.DatabaseError:
+        totals = PaidTotals()
+    for row in _rows_of(path, columns):
         with suppress(ValueError, TypeError):  # A damaged row, and the file was reported.
-            totals += PaidTotals(
-                calls=1, prompt_tokens=int(row[1]), generated_tokens=int(row[2]), dollars=float(row[3])
-            )
+            cost = PaidTotals(calls=1, prompt_tokens=int(row[1]), generated_tokens=int(row[2]), dollars=float(row[3]))
+            totals += cost
     return totals
 
 
 def keys_in(folder: Path) -> Iterator[str]:
     """The key of each call in the folder's files; one that was kept twice comes twice."""
-    return (str(key) for _, key in _all_rows(folder, "key"))
+    return (str(key) for path, _ in _files_in(folder) for _, key in _rows_of(path, "key"))
 
 
-def _all_rows(folder: Path, columns: str) -> Iterator[tuple[Any, ...]]:
-    for path, _ in _files_in(folder):
-        with ExitStack() as stack:
-            yield from _rows(lambda: stack.enter_context(closing(_open_to_read(path))), _File(path, 0), columns, 0)  # noqa: B023
+def _rows_of(path: Path, columns: str) -> Iterator[tuple[Any, ...]]:
+    with ExitStack() as stack:
+        yield from _rows(lambda: stack.enter_context(closing(_open_to_read(path))), _File(path, 0), columns, 0)
 
 
-def _files_in(folder: Path) -> Iterable[tuple[Path, tuple[int, int]]]:
-    """The writers' files, by name, each with its time of change and its size."""
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    """False while the file's writer has made the file and not yet the tables."""
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'texts'").fetchone() is not None
+
+
+def _files_in(folder: Path) -> list[tuple[Path, _Stamp]]:
+    """The writers' files, each with its time of change and its size."""
     try:
         with os.scandir(folder) as entries:
-            found = [(Path(e.path), e.stat()) for e in entries if e.name.endswith(SUFFIX) and e.is_file()]
+            found = [(e.path, e.stat()) for e in entries if e.name.endswith(SUFFIX) and e.is_file()]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise InputError(f"{folder}: finished calls cannot be read: {error.strerror or error}") from error
-    return sorted((path, (stat.st_mtime_ns, stat.st_size)) for path, stat in found)
+    return [(Path(path), (stat.st_mtime_ns, stat.st_size)) for path, stat in found]
 
 
 def _rows(
@@ -264,8 +285,8 @@ def _rows(
     query = f"SELECT number, {columns} FROM calls WHERE number > ? ORDER BY number"
     try:
         connection = connect()
-        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'texts'").fetchone() is None:
-            return  # Its writer has made the file and not yet the tables.
+        if not _has_tables(connection):
+            return
         # Row by row: rows that are fetched together are lost together when one of them cannot be read.
         for row in connection.execute(query, (after,)):
             last = row[0]
