@@ -30,8 +30,8 @@ from pathlib import Path
 
 import psutil
 import yaml
-from actors.request_cache import stored_keys
 
+from actors.request_cache import stored_keys
 from pipelines.annotations import ACCEPTED, REJECTED, read_annotated
 from pipelines.schemas import write_questions
 from stagebeam.standin.faults import StandInConfig

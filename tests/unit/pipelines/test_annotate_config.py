@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from annotation_cases import QUESTION, accepted_row
+from annotation_cases import QUESTION
 from pydantic import ValidationError
 
 from actors.teacher import TeacherConfig
 from cluster.secrets import Secret
 from pipelines.annotate import run_annotation
 from pipelines.annotate_config import AnnotateConfig
-from pipelines.annotation_totals import count_rows
 from pipelines.annotator import AnnotationMode
 from pipelines.schemas import write_questions
 from pipelines.shards import ShardJob
@@ -71,13 +70,6 @@ def test_what_goes_to_a_worker_is_picklable(tmp_path: Path) -> None:
 def test_shard_is_known_by_its_rows_not_their_order() -> None:
     assert shard_key(["a", "b"]) == shard_key(["b", "a"])
     assert shard_key(["ab"]) != shard_key(["a", "b"])
-
-
-def test_counts_add_up_by_reason() -> None:
-    refused = {**accepted_row(QUESTION), "is_accepted": False, "reason": "refusal", "attempts": 3}
-    counts = count_rows([{**accepted_row(QUESTION), "attempts": 2}, refused, refused])
-    assert (counts["rows"], counts["accepted"], counts["rejected.refusal"]) == (3, 1, 2)
-    assert (counts["repaired"], counts["further_attempts"]) == (1, 5)
 
 
 def test_bad_input_ends_a_run_before_it_begins(tmp_path: Path) -> None:

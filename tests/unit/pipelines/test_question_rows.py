@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -19,7 +18,6 @@ from pipelines.schemas import (
     write_questions,
     write_training,
 )
-from pipelines.sources.parquet import check_questions
 from reasoning.errors import InputError
 from reasoning.records import AnswerType, ImageRef, Question, RowKind, TrainingRow, Turn
 
@@ -87,25 +85,3 @@ def test_bad_row_is_refused_with_its_column(row: dict[str, object], words: str) 
 
 def test_columns_beyond_ours_are_left_alone() -> None:
     assert question_from_row({"id": "q2", "question": "Why?", "license": "CC0", "choices": None}) == BARE
-
-
-def test_folder_is_checked_before_a_run(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist"):
-        check_questions(tmp_path / "none")
-    with pytest.raises(InputError, match="no \\*\\.parquet"):
-        check_questions(tmp_path)
-    (tmp_path / "a.parquet").write_text("no")
-    with pytest.raises(InputError, match=r"a\.parquet: is no readable Parquet"):
-        check_questions(tmp_path)
-    pq.write_table(pa.table({"id": ["x"]}), tmp_path / "a.parquet")
-    with pytest.raises(InputError, match="no column 'question'"):
-        check_questions(tmp_path)
-    pq.write_table(pa.table({"id": ["x", "x"], "question": ["?", "?"]}), tmp_path / "a.parquet")
-    with pytest.raises(InputError, match="the id 'x' stands in 2 rows"):
-        check_questions(tmp_path)
-
-
-def test_limit_takes_the_first(tmp_path: Path) -> None:
-    write_questions(tmp_path, [FULL, BARE, BY_URI], rows_per_file=2)
-    assert check_questions(tmp_path, limit=1).ids == {"q1"}
-    assert check_questions(tmp_path, limit=3).ids == {"q1", "q2", "q3"}
