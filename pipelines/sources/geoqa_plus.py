@@ -114,7 +114,8 @@ def _png(image: ArrayParts) -> bytes:
     if not is_picture or 0 in values.shape or values.shape[0] * values.shape[1] > _MAX_PIXELS:
         raise RowFaultError(f"field 'image' is an array of shape {values.shape}, which is no picture")
     if values.dtype.kind == "f":
-        values = np.nan_to_num(values) * (255.0 if values.max() <= 1 else 1.0)
+        values = np.clip(np.nan_to_num(values), 0, 255)
+        values = values * (255.0 if values.max() <= 1 else 1.0)
     elif values.dtype.kind == "b":
         values = values.astype(np.uint8) * 255
     pixels = np.clip(values, 0, 255).astype(np.uint8)

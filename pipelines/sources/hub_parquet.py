@@ -190,10 +190,10 @@ def _read(request: ReadRequest) -> Rows:
         if request.leaves_out(split):
             continue
         parquet = open_parquet(file)
-        mirror = mirror_of(set(parquet.schema_arrow.names))
+        names = parquet.schema_arrow.names
+        mirror = mirror_of(set(names))
         if mirror is None:
-            names = ", ".join(parquet.schema_arrow.names)
-            raise InputError(f"{file}: its columns {names} are those of no known data set")
+            raise InputError(f"{file}: its columns {', '.join(names)} are those of no known data set")
         origin = Origin(source=request.label or mirror.source, split=split, file=file.relative_to(folder).as_posix())
 
         def convert(row: Fields, origin: Origin = origin, mirror: Mirror = mirror) -> list[Question]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from reasoning.records import AnswerType, Question
 from reasoning.stages import FourStages, Stage
 
 IMAGE_TOKEN = "<image>"
+_FIRST_ROWS = 20
 _HUMAN = ("human", "user")
 _MODEL = ("gpt", "assistant", "model")
 _LINE_OPTION = re.compile(r"^\s*\(?([A-H])[.):]\s*\S", re.MULTILINE)
@@ -72,14 +74,14 @@ def _manifests(home: Path) -> list[Path]:
 
 
 def is_llava_file(file: Path) -> bool:
-    """Whether the file's first row has conversations; a file that cannot be read has none."""
+    """Whether one of the file's first rows has conversations; a file that cannot be read has none."""
     if file.suffix not in (".json", ".jsonl"):
         return False
     try:
-        first = next(raw_rows(file), None)
+        first = list(islice(raw_rows(file), _FIRST_ROWS))
     except InputError:
         return False
-    return isinstance(first, dict) and "conversations" in first
+    return any(isinstance(row, dict) and "conversations" in row for row in first)
 
 
 def raw_rows(file: Path) -> Iterator[Any]:

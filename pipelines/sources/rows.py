@@ -40,6 +40,7 @@ _MAGIC = (
     (b"MM\x00*", "image/tiff"),
 )
 _MAX_OPTIONS = 26
+_SHOWN_DEPTH = 8
 _LONGEST_PHRASE_WORDS = 5
 
 
@@ -317,14 +318,16 @@ def _literal_list(text: str, name: str) -> Any:
         raise RowFaultError(f"field {name!r} is {_short(text)}, not a list") from error
 
 
-def _shown(value: Any) -> Any:
-    """``value`` as JSON can show it: bytes by their number."""
+def _shown(value: Any, depth: int = 0) -> Any:
+    """``value`` as JSON can show it: bytes by their number, and not deeper than anybody reads."""
+    if depth > _SHOWN_DEPTH:
+        return "…"
     if isinstance(value, bytes | bytearray):
         return f"<{len(value)} bytes>"
     if isinstance(value, Mapping):
-        return {str(key): _shown(item) for key, item in value.items()}
+        return {str(key): _shown(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_shown(item) for item in value]
+        return [_shown(item, depth + 1) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if isinstance(value, str | int | float | bool | None) else f"<{type(value).__name__}>"

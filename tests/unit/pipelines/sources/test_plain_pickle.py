@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.sources.base import RowFaultError
+from pipelines.sources.base import FAULT, RowFaultError, SourceSpec
+from pipelines.sources.geoqa_plus import SOURCE
 from pipelines.sources.plain_pickle import ArrayParts, load_plain_pickle
 from reasoning.errors import InputError
+from reasoning.records import Question
 
 
 class Runs:
@@ -119,3 +121,11 @@ def test_types_with_fields_and_wrong_sizes_are_refused(tmp_path: Path) -> None:
 def test_what_is_no_pickle_says_so(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.pk: is no readable pickle"):
         load_plain_pickle(saved(tmp_path, content))
+
+
+def test_a_problem_that_holds_itself_is_one_faulty_row(tmp_path: Path) -> None:
+    endless: dict[str, Any] = {"id": 1, "subject": "?"}
+    endless["image"] = endless
+    (tmp_path / "test.pk").write_bytes(pickle.dumps([endless]))
+    request = SourceSpec(path=tmp_path).request(tmp_path)
+    assert [FAULT in row.meta for row in SOURCE.read(request) if isinstance(row, Question)] == [True]

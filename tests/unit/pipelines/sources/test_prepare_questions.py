@@ -240,7 +240,7 @@ def test_shards_go_to_an_object_store(tmp_path: Path, monkeypatch: pytest.Monkey
         server.stop()
 
 
-def test_seen_keys_hold_many(tmp_path: Path) -> None:
+def test_seen_keys_hold_many() -> None:
     seen = SeenKeys()
     assert all(seen.add(str(n)) for n in range(5000))
     assert not any(seen.add(str(n)) for n in range(5000))
