@@ -48,17 +48,17 @@ def main() -> None:
 
 def measured(name: str, pictures: Sequence[Image.Image], config: MatchConfig) -> str:
     """A line of the table: pairs of originals that match, copies that are found."""
-    looks = {number: found for number, one in enumerate(pictures) if (found := look_of(one, config.hash_bits))}
+    looks = {number: seen for number, one in enumerate(pictures) if (seen := look_of(one, config.hash_bits))}
     index = BenchmarkIndex([item(str(number), look) for number, look in looks.items()], config)
     wrong = 0
     for number, look in looks.items():
-        others = [item(str(other), seen) for other, seen in looks.items() if other != number]
+        others = [item(str(other), picture) for other, picture in looks.items() if other != number]
         wrong += len(pairs(look, others, config))
     found = []
     for quality, scale in COPIES:
         chosen = [number for number in looks if number < COPIED]
-        seen = [look_of(copied(pictures[number], quality, scale), config.hash_bits) for number in chosen]
-        hits = sum(look is not None and bool(index.matches("", look)) for look in seen)
+        copies = [look_of(copied(pictures[number], quality, scale), config.hash_bits) for number in chosen]
+        hits = sum(look is not None and bool(index.matches("", look)) for look in copies)
         found.append(f"{hits} of {len(chosen)}")
     total = len(looks) * (len(looks) - 1)
     return f"| {name} | {config.hash_bits} | {config.distance} | {wrong} of {total:,} | {' | '.join(found)} |"

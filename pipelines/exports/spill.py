@@ -74,10 +74,13 @@ class Spill:
     def rows(self) -> Iterator[Row]:
         """All rows, by bucket, the hash of their key, and their id."""
         for number in range(self._buckets):
-            with self._open(number, "r") as file:
-                held = [json.loads(line) for line in file]
-            held.sort(key=lambda row: (place_of(self._key(row)), self._key(row), row["id"]))
-            yield from held
+            yield from self._bucket(number)
+
+    def _bucket(self, number: int) -> list[Row]:
+        with self._open(number, "r") as file:
+            held: list[Row] = [json.loads(line) for line in file]
+        held.sort(key=lambda row: (place_of(self._key(row)), self._key(row), row["id"]))
+        return held
 
     def _put(self, files: list[IO[str]], row: Row, keep_image: KeepImage) -> None:
         ref = image_from_value(row.pop("image", None))
