@@ -35,6 +35,7 @@ from actors.request_cache import stored_keys
 from pipelines.annotations import ACCEPTED, REJECTED, read_annotated
 from pipelines.schemas import write_questions
 from stagebeam.standin.faults import StandInConfig
+from stagebeam.standin.ledger import read_ledger
 from stagebeam.standin.process import start_standin
 from stagebeam.world.dataset import make_questions
 
@@ -88,14 +89,14 @@ def chaos_run(folder: Path, *, victim: str, seed: int, rows: int = ROWS) -> Outc
                 if finished is None and _await_calls(process, ledger, outcome.killed_at):
                     _kill(process, victim, teacher)
                     finished = set(stored_keys(folder / "run" / "calls"))
-                    counted = len(_lines(ledger))
+                    counted = len(read_ledger(ledger))
                     if victim == "teacher":
                         time.sleep(1.0)
                         teacher.start()
                 outcome.exit_codes.append(process.wait(LONGEST_S))
         if finished is None:
             raise RuntimeError(f"the run ended with {outcome.exit_codes} before anything was killed; see {folder}")
-    keys = _lines(ledger)
+    keys = read_ledger(ledger)
     outcome.calls = len(keys)
     outcome.paid_again = sum(key in finished for key in keys[counted:])
     outcome.on_the_way = len(keys) - len(set(keys)) - outcome.paid_again
@@ -180,7 +181,7 @@ def _await_calls(process: subprocess.Popen[bytes], ledger: Path, wanted: int) ->
     """Whether the teacher has answered so many calls while the command was running."""
     deadline = time.monotonic() + LONGEST_S
     while process.poll() is None and time.monotonic() < deadline:
-        if len(_lines(ledger)) >= wanted:
+        if len(read_ledger(ledger)) >= wanted:
             return True
         time.sleep(0.01)
     return False
@@ -212,12 +213,6 @@ def _kill_worker(process: subprocess.Popen[bytes], name: str) -> None:
     if not found:
         raise RuntimeError(f"no Ray worker named {name} below process {process.pid}")
     found[0].kill()
-
-
-def _lines(file: Path) -> list[str]:
-    """The whole lines of a file that another process appends to."""
-    text = file.read_text() if file.exists() else ""
-    return text[: text.rfind("\n") + 1].split("\n")[:-1]
 
 
 def describe(outcomes: Sequence[Outcome]) -> str:

@@ -146,7 +146,8 @@ class ObjectStore:
             return bytes(file.read())
 
     def write(self, name: str, data: bytes) -> None:
-        with self._system.open_output_stream(self._path(name)) as stream:
+        # By default it would compress what is called like a compressed file.
+        with self._system.open_output_stream(self._path(name), compression=None) as stream:
             stream.write(data)
 
     def exists(self, name: str) -> bool:

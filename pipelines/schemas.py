@@ -245,7 +245,7 @@ def open_parquet(file: Path) -> pq.ParquetFile:
     """Raises InputError naming the file when it is no Parquet file."""
     try:
         return pq.ParquetFile(file)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: is no readable Parquet file: {error}") from error
 
 

@@ -172,7 +172,7 @@ def _groups(store: Store, names: Sequence[str], limit: int | None) -> Iterator[_
 def _opened(file: Any, name: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(file)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{name}: is no readable Parquet file: {error}") from error
 
 

@@ -29,7 +29,10 @@ def test_every_layout_is_annotated(tmp_path: Path) -> None:
     assert set(TEN) <= {tree.name for tree in trees}
     with start_standin(StandInConfig.faultless()) as standin:
         config = AnnotateConfig(
-            sources=tuple(SourceSpec(path=tree.root, name=tree.name, image_root=tree.image_root) for tree in trees),
+            sources=tuple(
+                SourceSpec(path=tree.root, name=tree.name, image_root=tree.image_root, label=tree.name)
+                for tree in trees
+            ),
             output=str(tmp_path / "run"),
             teacher=TeacherConfig(base_url=standin.base_url, model=standin.model, backoff_s=0.05),
             shard_rows=16,
@@ -41,8 +44,9 @@ def test_every_layout_is_annotated(tmp_path: Path) -> None:
     kept = Counter(row["source"] for row in accepted)
     for tree in trees:
         reasons = Counter(row["reason"] for row in rejected if row["source"] == tree.name)
-        assert reasons["source_fault"] == tree.faults, (tree.name, rejected)
-        assert reasons["image_unusable"] <= tree.missing_images
+        # A picture that is not there is found where it is read: AI2D's letters are painted in by the source.
+        assert reasons["source_fault"] >= tree.faults
+        assert reasons.total() <= tree.faults + tree.missing_images
         assert kept[tree.name] + reasons.total() == tree.questions + tree.faults
         assert kept[tree.name] > 0
         assert set(reasons) <= {"source_fault", "image_unusable"}, (tree.name, reasons)

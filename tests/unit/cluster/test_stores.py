@@ -56,8 +56,10 @@ def test_files_are_written_listed_read_and_removed(where: str) -> None:
     assert (store.exists("c.txt"), store.exists("a"), store.exists("nothing")) == (True, False, False)
     with pytest.raises(FileNotFoundError):
         store.read("nothing")
-    store.remove("c.txt")
-    store.remove("nothing")
+    store.write("squeezed.gz", b"as it is")
+    assert open_store(store.uri).read("squeezed.gz") == b"as it is"
+    for name in ("c.txt", "squeezed.gz", "nothing"):
+        store.remove(name)
     assert store.names() == ["a/b.txt", "a/ü ä.txt"]
 
 
