@@ -23,42 +23,55 @@ _READY = "ready"
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What the teacher counted since it was last asked."""
+    """What the teacher counted since it was last asked. Times are of the clock that all processes share."""
 
     calls: int
     most_in_flight: int
-    span_s: float
-    """From the first request to the last reply."""
+    first: float
+    """When the first request had come."""
+    last: float
+    """When the last reply went."""
     rate: float
-    """Replies a second between the first and the last reply, after the first round of those in flight."""
+    """Replies a second, without the round of calls that began it and the one that ended it."""
     cpu_s: float
 
 
 class _Counts:
-    def __init__(self) -> None:
+    def __init__(self, latency_s: float) -> None:
+        self.latency_s = latency_s
         self.in_flight = self.most = 0
         self.first = 0.0
         self.replies: list[float] = []
         self.cpu = time.process_time()
 
     def seen(self) -> Seen:
-        ends = self.replies
-        # The first round starts from nothing and the last one runs empty: neither is the client's pace.
-        steady = ends[self.most : -self.most] if self.most else ends
-        rate = (len(steady) - 1) / (steady[-1] - steady[0]) if len(steady) > self.most and steady[-1] > steady[0] else 0
+        last = self.replies[-1] if self.replies else self.first
         return Seen(
-            calls=len(ends),
+            calls=len(self.replies),
             most_in_flight=self.most,
-            span_s=ends[-1] - self.first if ends else 0.0,
-            rate=rate,
+            first=self.first,
+            last=last,
+            rate=steady_rate(self.replies, self.first + 1.5 * self.latency_s, last - self.latency_s, self.latency_s),
             cpu_s=time.process_time() - self.cpu,
         )
+
+
+def steady_rate(times: Sequence[float], start: float, end: float, ramp: float) -> float:
+    """Events a second from ``start`` to ``end``; those within ``ramp`` of either count by how far inside they are.
+
+    Calls that began together end together, for a while: a window with hard edges would hold one
+    burst too many or too few.
+    """
+    if end - start <= 2 * ramp:
+        return 0.0
+    weights = (min(1.0, (at - start) / ramp, (end - at) / ramp) if ramp else 1.0 for at in times if start <= at <= end)
+    return sum(weights) / (end - start - ramp)
 
 
 class _Server:
     def __init__(self, latency_s: float, reply: str, prompt_tokens: int, generated_tokens: int) -> None:
         self.latency_s = latency_s
-        self.counts = _Counts()
+        self.counts = _Counts(latency_s)
         message = {"role": "assistant", "content": reply, "refusal": None}
         body = {
             "id": "chatcmpl-1",
@@ -110,7 +123,7 @@ class _Connection(asyncio.Protocol):
             self._transport.write(self._server.models)
             return
         self._transport.write(_response(asdict(self._server.counts.seen())))
-        self._server.counts = _Counts()
+        self._server.counts = _Counts(self._server.latency_s)
 
     def _answer_call(self) -> None:
         counts = self._server.counts
