@@ -105,6 +105,13 @@ _HINT = re.compile(
 )
 
 
+_LEAK_WORDS = (
+    "answer", "conclusion", "solution", "truth", "label", "result", "told", "provided", "supplied", "option", "choice",
+    "guidance",
+)  # fmt: skip
+"""Each pattern of ``_LEAK`` holds one of these: most texts have none, and looking is cheaper than matching."""
+
+
 def is_refusal(text: str) -> bool:
     """Whether ``text`` declines to answer; what it quotes does not count ("The sign says 'Sorry, we are closed'")."""
     plain = _QUOTED.sub(" ", text)
@@ -126,7 +133,13 @@ def giveaway(text: str, *, asked: Sequence[str] = (), is_hint_hidden: bool = Tru
 
 
 def _giveaways(text: str, is_hint_hidden: bool) -> Iterator[str]:
-    for pattern in (_LEAK, _HINT) if is_hint_hidden else (_LEAK,):
+    lowered = text.lower()
+    patterns = []
+    if any(word in lowered for word in _LEAK_WORDS):
+        patterns.append(_LEAK)
+    if is_hint_hidden and "hint" in lowered:
+        patterns.append(_HINT)
+    for pattern in patterns:
         for found in pattern.finditer(text):
             yield found[0].strip(" ,")
 

@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from actors.governor import RunningGovernor, start_governor
+from actors.governor import GovernorSummary, RunningGovernor, start_governor
+from actors.prices import check_budget
 from actors.request_cache import PaidTotals, paid_totals
-from actors.teacher import check_teacher, read_key
+from actors.teacher import check_teacher, prices_of, read_key
 from cluster.connect import prepare_environment, ray_session, require_cpus
 from cluster.secrets import Secret
 from cluster.stores import absolute
@@ -27,7 +28,7 @@ from pipelines.annotate_config import AnnotateConfig
 from pipelines.annotation_plan import AnnotationPlan, plan_annotation
 from pipelines.annotation_totals import AnnotateProgress, AnnotationSummary, Totals
 from pipelines.dataset_card import write_card
-from pipelines.shards import AnnotateShards, Replay, ShardJob, ShardTask
+from pipelines.shards import AnnotateShards, Replay, ShardJob
 from reasoning.errors import (
     BudgetReachedError,
     ConfigError,
@@ -44,10 +45,15 @@ READER_CPUS = 1.25
 """What Ray Data's own tasks need beside the actors, or these would take every CPU and wait for ever."""
 DRAIN_S = 20.0
 """How long calls that are open when a run is stopped may take to be answered and kept."""
-
 SHARE_IN_WORK = 2
 """Rows being worked on for each call that may be open: some always wait for their shard's last reply."""
-_ENDING = (TeacherError, BudgetReachedError, OutputMismatchError, InputError, ConfigError)
+_ENDING: tuple[type[StagebeamError], ...] = (
+    TeacherError,
+    BudgetReachedError,
+    OutputMismatchError,
+    InputError,
+    ConfigError,
+)
 
 OnProgress = Callable[[AnnotateProgress], None]
 
@@ -65,6 +71,7 @@ def run_annotation(
     """
     prepare_environment()
     api_key = read_key(config.teacher)
+    check_budget(config.limits, prices_of(config.teacher))
     watch = _Watch(on_progress)
     with plan_annotation(config, frozenset(replay), watch.preparing) as plan:
         paid_before = paid_totals(config.calls)
@@ -72,13 +79,16 @@ def run_annotation(
         failure: StagebeamError | None = None
         if plan.tasks:
             check_teacher(config.teacher, api_key)
-            for task, counts, failed in _run_shards(plan, config, api_key, paid_before):
-                failure = failure or failed
-                if failed is None:
-                    watch.committed(task, counts)
+            try:
+                for counts in _run_shards(plan, config, api_key, paid_before, watch):
+                    watch.committed(counts)
+            except StagebeamError as error:
+                failure = error
+                # Shards may have been committed while the open calls were waited for.
+                watch.recount(plan)
         _check_complete(config, plan, watch.totals, failure)
         summary = _summary(config, plan, watch, paid_before)
-        _record(plan, summary, is_finished=failure is None)
+        _record(plan, summary, watch.governor, is_finished=failure is None)
         if failure is not None:
             raise failure
         plan.finish()
@@ -93,6 +103,7 @@ class _Watch:
         self.started = time.monotonic()
         self.totals = Totals()
         self.resumed_rows = 0
+        self.governor: GovernorSummary | None = None
         self._rows = 0
         self._on_progress = on_progress
 
@@ -113,9 +124,12 @@ class _Watch:
         self.resumed_rows = self.totals["rows"]
         self._tell()
 
-    def committed(self, task: ShardTask, counts: dict[str, int]) -> None:
+    def committed(self, counts: dict[str, int]) -> None:
         self.totals.add(counts)
         self._tell()
+
+    def recount(self, plan: AnnotationPlan) -> None:
+        self.totals = Totals.of(commit.counts for commit in plan.run.commits())
 
     def _tell(self, preparing: str = "") -> None:
         if self._on_progress is None:
@@ -138,11 +152,11 @@ class _Watch:
 
 
 def _run_shards(
-    plan: AnnotationPlan, config: AnnotateConfig, api_key: Secret | None, paid: PaidTotals
-) -> Iterator[tuple[ShardTask, dict[str, int], StagebeamError | None]]:
-    """Each shard with its counts as it is committed, or with the error that ends the run.
+    plan: AnnotationPlan, config: AnnotateConfig, api_key: Secret | None, paid: PaidTotals, watch: _Watch
+) -> Iterator[dict[str, int]]:
+    """The counts of each shard as it is committed; raises what ends the run.
 
-    Once one has failed, the others fail as soon as their open calls are answered and kept.
+    However it ends, calls that are open then are waited for: they are paid, so they are kept.
     """
     needed = config.actors * ACTOR_CPUS + READER_CPUS
     # Of a Ray of our own the CPUs are logical: it may have as many as the job needs.
@@ -153,12 +167,14 @@ def _run_shards(
             is_through = False
             try:
                 for status in _statuses(plan, config, _shard_job(plan, config, api_key, governor)):
-                    failed = _error_of(status["failure"]) if status["failure"] else None
-                    yield plan.tasks[int(status["index"])], json.loads(status["counts"]), failed
+                    if status["failure"]:
+                        raise _error_of(status["failure"])
+                    yield json.loads(status["counts"])
                 is_through = True
             finally:
                 if not is_through:
                     governor.stop_and_drain(DRAIN_S)
+                watch.governor = governor.summary()
 
 
 def _statuses(plan: AnnotationPlan, config: AnnotateConfig, job: ShardJob) -> Iterator[dict[str, Any]]:
@@ -248,8 +264,11 @@ def _summary(config: AnnotateConfig, plan: AnnotationPlan, watch: _Watch, paid_b
     )
 
 
-def _record(plan: AnnotationPlan, summary: AnnotationSummary, *, is_finished: bool) -> None:
-    """What came of the run so far, in ``run.json``."""
-    result = {k: v for k, v in asdict(summary).items() if k not in ("output", "config_hash", "seconds")}
-    result |= {"is_finished": is_finished, "seconds": round(summary.seconds, 1)}
-    plan.run.record(result=result)
+def _record(
+    plan: AnnotationPlan, summary: AnnotationSummary, governor: GovernorSummary | None, *, is_finished: bool
+) -> None:
+    """What came of the run so far, in ``run.json``; the governor's view is of the last part that asked anybody."""
+    result = {k: v for k, v in asdict(summary).items() if k not in ("output", "config_hash")}
+    result |= {"is_finished": is_finished, "rows_per_second": round(summary.rows_per_second, 2)}
+    more = {} if governor is None else {"governor": asdict(governor)}
+    plan.run.record(result=result, **more)
