@@ -15,7 +15,6 @@ from typing import Any
 from cluster.storage import Commit, RunFolder, read_run
 from pipelines.annotations import RUN_KIND as ANNOTATE_KIND
 from pipelines.annotations import accepted_ids, digest_of
-from pipelines.exports.conversations import prompt_with_history
 from pipelines.exports.images import ImageFiles
 from pipelines.exports.spill import Spill, remove_spill
 from pipelines.judgements import JudgementConfig, judgement_rows, parse_flawed
@@ -23,7 +22,7 @@ from pipelines.schemas import question_from_row, stages_from_row, write_training
 from reasoning.errors import ConfigError
 from reasoning.parsing import ParseFault
 from reasoning.prompts import question_text
-from reasoning.records import ImageRef, Question, RowKind, TrainingRow
+from reasoning.records import ImageRef, Question, RowKind, TrainingRow, Turn
 from reasoning.stages import FourStages
 
 RUN_KIND = "export"
@@ -54,8 +53,8 @@ def write_training_rows(
 ) -> ExportSummary:
     """SFT shards ``part-00000.parquet`` and on, in the columns of ``TrainingRow``.
 
-    A question with earlier turns has them in its prompt, written out. A picture stays what it is in the
-    run, bytes or URI. A folder that holds the same rows already is left as it is. Raises InputError when
+    A question's earlier turns are its rows' ``history``. A picture stays what it is in the run, bytes or
+    URI. A folder that holds the same rows already is left as it is. Raises InputError when
     ``annotations`` is no annotation run or has no accepted row, OutputMismatchError when ``output``
     holds something else.
     """
@@ -115,7 +114,7 @@ def training_rows(
                     skipped.append("flawed_unreadable")
                 else:
                     made = judgement_rows(question, stages, flawed, judgements, index=index)
-                    rows += [replace(row, prompt=prompt_with_history(question, row.prompt)) for row in made]
+                    rows += [replace(row, history=_history(question)) for row in made]
     return rows, skipped
 
 
@@ -168,10 +167,19 @@ def _reported(rows: Iterable[dict[str, Any]], total: int, report: Progress) -> I
 
 
 def _row(question: Question, kind: RowKind, response: str) -> TrainingRow:
-    prompt = prompt_with_history(question, question_text(question))
     return TrainingRow(
-        id=f"{question.id}/{kind.value}", kind=kind, image=question.image, prompt=prompt, response=response
+        id=f"{question.id}/{kind.value}",
+        kind=kind,
+        image=question.image,
+        prompt=question_text(question),
+        response=response,
+        history=_history(question),
     )
+
+
+def _history(question: Question) -> tuple[Turn, ...]:
+    """The earlier turns without white space around their texts: so a service reads messages."""
+    return tuple(Turn(question=turn.question.strip(), answer=turn.answer.strip()) for turn in question.history)
 
 
 def _summary(output: Path, counts: dict[str, int] | Counter[str]) -> ExportSummary:

@@ -3,8 +3,8 @@
 Question columns: ``id, source, split, conversation_id, turn, image{bytes, uri, media_type},
 question, choices, answer, answers, answer_type, hint, history[{question, answer}], meta`` (``meta``
 is a JSON object as text). Annotated rows have the question's columns and those of
-``ANNOTATION_COLUMNS``. Training rows have ``id, kind, image, prompt, response``. Only reading and
-writing; nothing is decided here.
+``ANNOTATION_COLUMNS``. Training rows have ``id, kind, image, prompt, response, history``. Only
+reading and writing; nothing is decided here.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from reasoning.stages import STAGES, FourStages
 
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("uri", pa.string()), ("media_type", pa.string())])
 _STRINGS = pa.list_(pa.string())
+_TURNS = pa.list_(pa.struct([("question", pa.string()), ("answer", pa.string())]))
 
 QUESTION_SCHEMA = pa.schema(
     [
@@ -39,7 +40,7 @@ QUESTION_SCHEMA = pa.schema(
         ("answers", _STRINGS),
         ("answer_type", pa.string()),
         ("hint", pa.string()),
-        ("history", pa.list_(pa.struct([("question", pa.string()), ("answer", pa.string())]))),
+        ("history", _TURNS),
         ("meta", pa.string()),
     ]
 )
@@ -84,6 +85,7 @@ TRAINING_SCHEMA = pa.schema(
         ("image", IMAGE_TYPE),
         ("prompt", pa.string()),
         ("response", pa.string()),
+        ("history", _TURNS),
     ]
 )
 
@@ -103,7 +105,7 @@ def question_to_row(question: Question) -> dict[str, Any]:
         "answers": list(question.answers),
         "answer_type": question.answer_type.value,
         "hint": question.hint,
-        "history": [{"question": turn.question, "answer": turn.answer} for turn in question.history],
+        "history": _history_to_value(question.history),
         "meta": json.dumps(question.meta, ensure_ascii=False, sort_keys=True),
     }
 
@@ -133,7 +135,7 @@ def question_from_row(row: Mapping[str, Any]) -> Question:
             answers=tuple(row.get("answers") or ()),
             answer_type=AnswerType(row.get("answer_type") or AnswerType.FREE),
             hint=row.get("hint") or None,
-            history=tuple(Turn(question=t["question"], answer=t["answer"]) for t in row.get("history") or ()),
+            history=_history_from_value(row.get("history")),
             meta=_meta(row.get("meta")),
         )
     except (TypeError, ValueError, KeyError) as error:
@@ -169,17 +171,19 @@ def training_to_row(row: TrainingRow) -> dict[str, Any]:
         "image": image_to_value(row.image),
         "prompt": row.prompt,
         "response": row.response,
+        "history": _history_to_value(row.history),
     }
 
 
 def training_from_row(row: Mapping[str, Any]) -> TrainingRow:
-    """The inverse of ``training_to_row``."""
+    """The inverse of ``training_to_row``; a row without the column ``history`` has no earlier turns."""
     return TrainingRow(
         id=row["id"],
         kind=RowKind(row["kind"]),
         image=image_from_value(row["image"]),
         prompt=row["prompt"],
         response=row["response"],
+        history=_history_from_value(row.get("history")),
     )
 
 
@@ -263,6 +267,14 @@ def _write_part(folder: Path, number: int, rows: list[Mapping[str, Any]], schema
     path = folder / f"part-{number:05d}.parquet"
     write_rows(path, rows, schema)
     return path
+
+
+def _history_to_value(history: Sequence[Turn]) -> list[dict[str, str]]:
+    return [{"question": turn.question, "answer": turn.answer} for turn in history]
+
+
+def _history_from_value(value: Sequence[Mapping[str, Any]] | None) -> tuple[Turn, ...]:
+    return tuple(Turn(question=turn["question"], answer=turn["answer"]) for turn in value or ())
 
 
 def _meta(value: Any) -> dict[str, str]:

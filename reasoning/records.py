@@ -134,7 +134,8 @@ class RowKind(StrEnum):
 class TrainingRow:
     """One row of an SFT shard: loss falls on ``response`` and its end-of-turn token alone.
 
-    In Parquet: columns ``id, kind, image{bytes, uri, media_type}, prompt, response``.
+    In Parquet: columns ``id, kind, image{bytes, uri, media_type}, prompt, response,
+    history[{question, answer}]``.
     """
 
     id: str
@@ -142,3 +143,5 @@ class TrainingRow:
     image: ImageRef | None
     prompt: str
     response: str
+    history: tuple[Turn, ...] = ()
+    """Earlier turns, as a service passes them to the chat template; the image stands before the first."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from reasoning.records import Turn
+
 Encoded = dict[str, torch.Tensor]
 EncodeRow = Callable[[Mapping[str, Any]], Encoded]
 
@@ -44,7 +46,7 @@ class RowEncoder:
 
     def __call__(self, row: Mapping[str, Any]) -> Encoded:
         """The row's tensors, text cut to ``max_tokens``."""
-        key = (row["id"], row["kind"], row["prompt"], row["response"])
+        key = (row["id"], row["kind"], row["prompt"], row["response"], turns_of(row))
         found = self._kept.get(key)
         if found is not None:
             return found
@@ -55,6 +57,11 @@ class RowEncoder:
             self._room -= size
             self._kept[key] = encoded
         return encoded
+
+
+def turns_of(row: Mapping[str, Any]) -> tuple[Turn, ...]:
+    """The row's earlier turns; none where its shard has no such column."""
+    return tuple(Turn(question=turn["question"], answer=turn["answer"]) for turn in row.get("history") or ())
 
 
 def cut(encoded: Encoded, max_tokens: int) -> Encoded:

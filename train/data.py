@@ -25,6 +25,8 @@ from train.batches import batch_rows
 from train.config import TrainConfig
 
 COLUMNS = ("id", "kind", "image", "prompt", "response")
+HISTORY = pa.field("history", pa.list_(pa.struct([("question", pa.string()), ("answer", pa.string())])))
+"""Earlier turns; shards without this column have none."""
 _TEXT_COLUMNS = ("id", "kind", "prompt", "response")
 _BLOCK_ROWS = 512
 
@@ -57,7 +59,7 @@ def survey(folders: Sequence[Path]) -> Survey:
             kinds.update(batch.column("kind").to_pylist())
             for row in batch.to_pylist():
                 _check_row(file, row)
-                digest.update("\x1f".join(row[name] for name in _TEXT_COLUMNS).encode())
+                digest.update(_text(row).encode())
         digests.append(digest.hexdigest())
     whole = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
     return Survey(files=tuple(map(str, files)), rows=dict(sorted(kinds.items())), digest=whole[:16])
@@ -75,18 +77,24 @@ def ordered_rows(
     blocks = max(1, -(-rows // (_BLOCK_ROWS * workers))) * workers
     counts = {kind.value: repeats.get(kind, 1) for kind in RowKind}
     if sum(Path(file).stat().st_size for file in found.files) <= small_bytes:
-        whole = pa.concat_tables([pq.read_table(file, columns=list(COLUMNS)) for file in found.files])
-        ordered = _with_order(whole, seed, counts).sort_by("order")
+        ordered = ordered_table(found.files, seed=seed, counts=counts)
         # Not from_arrow, which starts workers to ask them for the number of rows: 2 s of CPU time each.
         return ray.data.from_blocks([_slice(ordered, block, blocks) for block in range(blocks)])
     return (
-        ray.data.read_parquet(list(found.files))
-        .select_columns(list(COLUMNS))
+        ray.data.read_parquet(list(found.files), schema=_schema(found.files[0]))
+        .select_columns([*COLUMNS, HISTORY.name])
         .map_batches(_with_order, batch_format="pyarrow", batch_size=None, fn_kwargs={"seed": seed, "repeats": counts})
         .sort("order")
         .repartition(blocks)
         .materialize()
     )
+
+
+def ordered_table(files: Sequence[str], *, seed: int, counts: Mapping[str, int]) -> pa.Table:
+    """All rows of some shards in their seeded order, ``counts[kind]`` times each; the order itself as a column."""
+    columns = [*COLUMNS, HISTORY.name]
+    whole = pa.concat_tables([pq.read_table(file, columns=columns, schema=_schema(file)) for file in files])
+    return _with_order(whole, seed, counts).sort_by("order")
 
 
 def epoch_batches(
@@ -99,8 +107,9 @@ def epoch_batches(
     """
     for number, table in enumerate(tables):
         place = f"{config.seed}/{epoch}/{number}"
-        lengths = pc.add(pc.utf8_length(table["prompt"]), pc.utf8_length(table["response"])).to_pylist()
-        batches = batch_rows(lengths, config.batch_size_per_worker, row_seed=f"{place}/{rank}", batch_seed=place)
+        batches = batch_rows(
+            _lengths(table), config.batch_size_per_worker, row_seed=f"{place}/{rank}", batch_seed=place
+        )
         done = min(skip, len(batches))
         skip -= done
         for batch in batches[done:]:
@@ -118,12 +127,33 @@ def _with_order(table: pa.Table, seed: int, repeats: Mapping[str, int]) -> pa.Ta
     """Each row as often as its kind is repeated, with a hash of seed, row and repeat as ``order``."""
     taken: list[int] = []
     order: list[str] = []
-    for index, row in enumerate(table.select(list(_TEXT_COLUMNS)).to_pylist()):
-        text = "\x1f".join(row[name] for name in _TEXT_COLUMNS)
+    for index, row in enumerate(table.select([*_TEXT_COLUMNS, HISTORY.name]).to_pylist()):
+        text = _text(row)
         for repeat in range(repeats[row["kind"]]):
             taken.append(index)
             order.append(hashlib.sha256(f"{seed}/{repeat}/{text}".encode()).hexdigest()[:24])
     return table.take(pa.array(taken, pa.int64())).append_column("order", pa.array(order, pa.string()))
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    """What tells a row from others, its picture aside."""
+    turns = [text for turn in row.get(HISTORY.name) or () for text in (turn["question"], turn["answer"])]
+    return "\x1f".join([*(row[name] for name in _TEXT_COLUMNS), *turns])
+
+
+def _lengths(table: pa.Table) -> list[int]:
+    """Characters of each row, earlier turns included."""
+    texts = pc.add(pc.utf8_length(table["prompt"]), pc.utf8_length(table["response"])).to_pylist()
+    return [
+        length + sum(len(turn["question"]) + len(turn["answer"]) for turn in turns or ())
+        for length, turns in zip(texts, table[HISTORY.name].to_pylist(), strict=True)
+    ]
+
+
+def _schema(file: str) -> pa.Schema:
+    """The columns as the file has them, and ``history`` whether it has it or not: a reader fills it with nulls."""
+    found = pq.read_schema(file)
+    return pa.schema([*(found.field(name) for name in COLUMNS), HISTORY])
 
 
 def _slice(table: pa.Table, number: int, count: int) -> pa.Table:
@@ -149,13 +179,33 @@ def _batches(file: Path) -> Iterator[pa.RecordBatch]:
     missing = [name for name in COLUMNS if name not in parquet.schema_arrow.names]
     if missing:
         raise InputError(f"{file} lacks the column {missing[0]!r}; a training shard has {', '.join(COLUMNS)}")
-    yield from parquet.iter_batches(columns=list(_TEXT_COLUMNS), batch_size=4096)
+    columns = list(_TEXT_COLUMNS)
+    if HISTORY.name in parquet.schema_arrow.names:
+        found = parquet.schema_arrow.field(HISTORY.name).type
+        if not _holds_turns(found):
+            raise InputError(f"{file}: column 'history' is {found}; in a training shard it is {HISTORY.type}")
+        columns.append(HISTORY.name)
+    yield from parquet.iter_batches(columns=columns, batch_size=4096)
+
+
+def _holds_turns(kind: pa.DataType) -> bool:
+    """Whether a column of this type can be cast to that of ``HISTORY``: other writers have larger lists and texts."""
+    if pa.types.is_null(kind):
+        return True
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if not is_list or not pa.types.is_struct(kind.value_type):
+        return False
+    texts = {field.name for field in kind.value_type if field.type in (pa.string(), pa.large_string())}
+    return {"question", "answer"} <= texts
 
 
 def _check_row(file: Path, row: Mapping[str, Any]) -> None:
     for name in _TEXT_COLUMNS:
         if not isinstance(row[name], str):
             raise InputError(f"{file}: row {row['id']!r} has no text in column {name!r}")
+    for turn in row.get(HISTORY.name) or ():
+        if turn is None or turn["question"] is None or turn["answer"] is None:
+            raise InputError(f"{file}: row {row['id']!r}: an earlier turn in column 'history' lacks question or answer")
     if row["kind"] not in set(RowKind):
         raise InputError(f"{file}: row {row['id']!r} is of the unknown kind {row['kind']!r}")
     if not row["response"].strip():

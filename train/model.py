@@ -16,7 +16,7 @@ from actors.engines.families import MODEL_TYPES
 from actors.images import load_image
 from reasoning.errors import ConfigError, ImageError, InputError
 from reasoning.records import ImageRef
-from train.collate import WEIGHTS, Encoded, RowEncoder, with_blank_image
+from train.collate import WEIGHTS, Encoded, RowEncoder, turns_of, with_blank_image
 from train.config import TrainConfig
 from train.deepspeed_setup import parameter_groups
 
@@ -95,7 +95,7 @@ def open_processor(config: TrainConfig) -> Any:
 
 
 def _encode(processor: Any, row: Mapping[str, Any], image: Image.Image | None) -> Encoded:
-    example = encode_training(processor, row["prompt"], (), row["response"], image)
+    example = encode_training(processor, row["prompt"], turns_of(row), row["response"], image)
     ids = torch.tensor([example.input_ids])
     encoded = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.tensor([example.labels])}
     return {**encoded, **example.image_inputs}

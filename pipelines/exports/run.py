@@ -63,7 +63,7 @@ def _training_rows(config: ExportConfig, on_progress: Progress | None) -> Export
     layout = Layout(
         title=TITLES[config.format],
         data_files="part-*.parquet",
-        files=[("part-*.parquet", "id, kind, image{bytes, uri, media_type}, prompt, response"), _run_file()],
+        files=[("part-*.parquet", "id, kind, image{bytes, uri, media_type}, prompt, response, history"), _run_file()],
         records=records,
     )
     write_export_card(config.output, gather_facts(config.run), layout)

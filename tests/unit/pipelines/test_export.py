@@ -54,19 +54,25 @@ def test_row_without_usable_flaws_is_counted(tmp_path: Path) -> None:
     assert summary.skipped == {"no_flawed_reply": 1, "flawed_unreadable": 1}
 
 
-def test_later_turn_has_the_earlier_ones_in_its_prompt(tmp_path: Path) -> None:
-    later = replace(QUESTIONS[0], history=(Turn(question="Hi?", answer="Ho."),))
+def test_later_turn_has_the_earlier_ones_as_its_history(tmp_path: Path) -> None:
+    later = replace(QUESTIONS[0], history=(Turn(question=" Hi?\n", answer="Ho. "),))
     run = annotation_run(tmp_path / "run", [accepted_row(later, flawed_reply=FLAWED.render()), *ROWS[1:]])
     summary = write_training_rows(run, tmp_path / "sft")
     assert summary.rows[RowKind.FOUR_STAGE] == 5
     assert not summary.skipped
-    prompts = {row.id: row.prompt for row in read_training(tmp_path / "sft")}
-    before = "Earlier in this conversation:\n\nUser: Hi?\nAssistant: Ho.\n\nNow answer:\n"
-    assert prompts["q0/four_stage"] == before + question_text(QUESTION)
-    judged = [prompt for name, prompt in prompts.items() if name.startswith("q0/judge/")]
+    rows = {row.id: row for row in read_training(tmp_path / "sft")}
+    before = (Turn(question="Hi?", answer="Ho."),)
+    assert (rows["q0/four_stage"].history, rows["q0/four_stage"].prompt) == (before, question_text(QUESTION))
+    judged = [row for name, row in rows.items() if name.startswith("q0/judge/")]
     assert len(judged) == 10
-    assert all(prompt.startswith(before) for prompt in judged)
-    assert prompts["q1/four_stage"] == question_text(QUESTION)
+    assert {row.history for row in judged} == {before}
+    # Nothing else about them differs from those of a first turn.
+    alone = {row.id: row for row in read_training(_first_turns(tmp_path))}
+    assert {name: replace(row, history=()) for name, row in rows.items()} == alone
+
+
+def _first_turns(folder: Path) -> Path:
+    return write_training_rows(annotation_run(folder / "alone", ROWS), folder / "alone.sft").output
 
 
 def test_picture_stays_what_it_is_in_the_run(tmp_path: Path) -> None:

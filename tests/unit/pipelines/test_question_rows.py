@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -51,9 +52,17 @@ def test_questions_survive_parquet_in_order(tmp_path: Path) -> None:
 def test_training_rows_survive_parquet(tmp_path: Path) -> None:
     rows = [TrainingRow(id="a", kind=RowKind.JUDGEMENT, image=FULL.image, prompt="p", response="r")]
     rows.append(TrainingRow(id="b", kind=RowKind.DIRECT, image=None, prompt="p", response="r"))
+    rows.append(replace(rows[0], id="c", history=(Turn(question="x?", answer="y"), Turn(question="", answer=""))))
     write_training(tmp_path, rows)
     assert list(read_training(tmp_path)) == rows
     assert pq.read_schema(tmp_path / "part-00000.parquet").equals(TRAINING_SCHEMA)
+
+
+def test_training_folders_from_before_the_history_column_are_read(tmp_path: Path) -> None:
+    rows = [TrainingRow(id="a", kind=RowKind.DIRECT, image=FULL.image, prompt="p", response="r")]
+    table = pq.read_table(write_training(tmp_path, rows)[0])
+    pq.write_table(table.drop_columns(["history"]), tmp_path / "part-00000.parquet")
+    assert list(read_training(tmp_path)) == rows
 
 
 @given(

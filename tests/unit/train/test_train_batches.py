@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from train.batches import batch_rows
 from train.config import TrainConfig
-from train.data import epoch_batches, plain_batches
+from train.data import HISTORY, epoch_batches, plain_batches
 
 
 @given(lengths=st.lists(st.integers(1, 50), max_size=70), size=st.integers(1, 9))
@@ -46,7 +46,8 @@ def _config(**changes: Any) -> TrainConfig:
 
 
 def _windows(rows: int, size: int) -> list[pa.Table]:
-    table = pa.table({"id": [f"r{i}" for i in range(rows)], "prompt": ["p"] * rows, "response": ["x"] * rows})
+    columns = {"id": [f"r{i}" for i in range(rows)], "prompt": ["p"] * rows, "response": ["x"] * rows}
+    table = pa.table(columns).append_column(HISTORY, pa.nulls(rows, HISTORY.type))
     return [table.slice(start, size) for start in range(0, rows, size)]
 
 
