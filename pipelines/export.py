@@ -17,12 +17,12 @@ from pipelines.annotations import RUN_KIND as ANNOTATE_KIND
 from pipelines.annotations import accepted_ids, digest_of
 from pipelines.exports.images import ImageFiles
 from pipelines.exports.spill import Spill, remove_spill
-from pipelines.judgements import JudgementConfig, judgement_rows, parse_flawed
+from pipelines.judgements import JudgementConfig, judgement_rows, parse_flawed, spoken_before
 from pipelines.schemas import question_from_row, stages_from_row, write_training
 from reasoning.errors import ConfigError
 from reasoning.parsing import ParseFault
 from reasoning.prompts import question_text
-from reasoning.records import ImageRef, Question, RowKind, TrainingRow, Turn
+from reasoning.records import ImageRef, Question, RowKind, TrainingRow
 from reasoning.stages import FourStages
 
 RUN_KIND = "export"
@@ -113,8 +113,7 @@ def training_rows(
                 elif isinstance(flawed, ParseFault):
                     skipped.append("flawed_unreadable")
                 else:
-                    made = judgement_rows(question, stages, flawed, judgements, index=index)
-                    rows += [replace(row, history=_history(question)) for row in made]
+                    rows += judgement_rows(question, stages, flawed, judgements, index=index)
     return rows, skipped
 
 
@@ -173,13 +172,9 @@ def _row(question: Question, kind: RowKind, response: str) -> TrainingRow:
         image=question.image,
         prompt=question_text(question),
         response=response,
-        history=_history(question),
+        history=spoken_before(question),
     )
 
-
-def _history(question: Question) -> tuple[Turn, ...]:
-    """The earlier turns without white space around their texts: so a service reads messages."""
-    return tuple(Turn(question=turn.question.strip(), answer=turn.answer.strip()) for turn in question.history)
 
 
 def _summary(output: Path, counts: dict[str, int] | Counter[str]) -> ExportSummary:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from reasoning.grading import is_correct
 from reasoning.parsing import ParseFault, parse_stages
 from reasoning.prompts import RATING_OPTIONS, judge_prompt, rating_prompt
-from reasoning.records import Question, RowKind, TrainingRow
+from reasoning.records import Question, RowKind, TrainingRow, Turn
 from reasoning.search.config import PromptStyle
 from reasoning.stages import STAGES, FourStages, Stage
 from reasoning.verdicts import verdict_text
@@ -156,7 +156,13 @@ class TextPair:
             image=self.question.image,
             prompt=prompt,
             response=response,
+            history=spoken_before(self.question),
         )
+
+
+def spoken_before(question: Question) -> tuple[Turn, ...]:
+    """The earlier turns without white space around their texts: so a service reads messages."""
+    return tuple(Turn(question=turn.question.strip(), answer=turn.answer.strip()) for turn in question.history)
 
 
 def _is_worse(question: Question, right: FourStages, flawed: FlawedAnswer, stage: Stage) -> bool:
