@@ -1,4 +1,4 @@
-"""One local Ray for all cluster tests of a run."""
+"""One local Ray for all cluster tests of a test process."""
 
 from __future__ import annotations
 

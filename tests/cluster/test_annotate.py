@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from actors.teacher import TeacherConfig
@@ -23,7 +19,7 @@ from pipelines.annotations import ACCEPTED, REJECTED, read_annotated
 from pipelines.annotator import AnnotationMode
 from pipelines.export import write_training_rows
 from pipelines.schemas import QUESTION_SCHEMA, question_to_row, read_training, write_questions, write_rows
-from reasoning.errors import InputError, OutputMismatchError, TeacherError
+from reasoning.errors import OutputMismatchError, TeacherError
 from reasoning.records import ImageRef, Question, RowKind
 from stagebeam.standin.faults import StandInConfig
 from stagebeam.standin.process import StandIn, start_standin
@@ -151,38 +147,3 @@ def test_lost_teacher_ends_the_run_with_our_error_and_the_rest_is_done_later(
         assert healthy.stats()["calls"] == {"annotation": 16}
     assert (summary.rows, summary.resumed_rows) == (ROWS, ROWS - 16)
     assert set(all_rows(tmp_path / "run")) == {q.id for q in questions}
-
-
-def test_killed_run_goes_on_where_it_was(tmp_path: Path, questions: list[Question]) -> None:
-    slow = StandInConfig(**{**StandInConfig.faultless().model_dump(), "slow": 1.0, "slow_s": 1.5})
-    with start_standin(slow) as standin:
-        teacher = TeacherConfig(base_url=standin.base_url, model=standin.model, max_in_flight=4)
-        # A shard every 1.5 s, ten of them: the run is midway when two are there.
-        config = config_for(tmp_path, standin, teacher=teacher, shard_rows=4)
-        script = Path(__file__).with_name("annotate_once.py")
-        driver = subprocess.Popen([sys.executable, str(script), config.model_dump_json()])
-        commits = tmp_path / "run" / "commits"
-        deadline = time.monotonic() + 120
-        while len(list(commits.glob("[!.]*.json"))) < 2:
-            assert driver.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        with pytest.raises(InputError, match="another process"):
-            run_annotation(config)
-        started = psutil.Process(driver.pid).children(recursive=True)
-        driver.kill()
-        driver.wait()
-        assert psutil.wait_procs(started, timeout=30)[1] == []
-        before = digests(tmp_path / "run")
-        done = set(all_rows(tmp_path / "run"))
-        assert 0 < len(done) < ROWS
-        calls = sum(standin.stats()["calls"].values())
-        quick = teacher.model_copy(update={"max_in_flight": ROWS})
-        summary = run_annotation(config.model_copy(update={"teacher": quick}))
-        repeated = sum(standin.stats()["calls"].values()) - calls
-    assert summary.resumed_rows == len(done)
-    # Calls that were finished and not committed yet lie in the cache; those under way were lost.
-    assert 0 < repeated <= ROWS - len(done)
-    assert summary.paid_calls == repeated
-    assert set(all_rows(tmp_path / "run")) == {q.id for q in questions}
-    assert before.items() <= digests(tmp_path / "run").items()
