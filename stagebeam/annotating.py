@@ -99,12 +99,16 @@ def _report(console: Console, summary: AnnotationSummary) -> None:
 
 
 def _write_rows(console: Console, config: AnnotateConfig, summary: AnnotationSummary) -> None:
+    if not summary.accepted:
+        return
     folder = local_path(config.output)
-    if not summary.accepted or folder is None:
+    if folder is None:
+        advice = f"Training rows: stagebeam export '{config.output}' --format parquet --output FOLDER"
+        console.print(advice, markup=False)
         return
     from stagebeam.training_rows import describe, export_rows
 
-    for name, exported in export_rows(folder, folder / ROWS).items():
+    for name, exported in export_rows(folder, folder / ROWS, renew=True).items():
         console.print(f"{describe(name, exported)} → {exported.output}", markup=False)
 
 
