@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from actors.governor import LimitsConfig
 
+from actors.governor import LimitsConfig
 from actors.teacher import TeacherConfig
 from pipelines.annotate import run_annotation
 from pipelines.annotate_config import AnnotateConfig
