@@ -176,7 +176,6 @@ def _row(question: Question, kind: RowKind, response: str) -> TrainingRow:
     )
 
 
-
 def _summary(output: Path, counts: dict[str, int] | Counter[str]) -> ExportSummary:
     rows = {kind: counts[f"rows.{kind.value}"] for kind in RowKind if counts.get(f"rows.{kind.value}")}
     skipped = {name.removeprefix("skipped."): n for name, n in counts.items() if name.startswith("skipped.")}
