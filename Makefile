@@ -14,8 +14,8 @@ QUIET_LIBRARIES := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=fal
 PYTEST_ARGS ?=
 # A process for each of two cores; the others start processes of their own. 5: PYTEST_ARGS chose none.
 UNIT_TESTS = $(QUIET_LIBRARIES) $(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile $(PYTEST_ARGS) || [ $$? = 5 ]
-# Much of their time is waiting for processes to start and to end. The longest file goes first.
-RAY_TESTS = $(QUIET_LIBRARIES) $(BIN)/python -m pytest tests/e2e/test_quickstart.py tests/e2e tests/cluster --numprocesses 2 --dist loadfile $(PYTEST_ARGS) || [ $$? = 5 ]
+# Much of their time is waiting for processes to start and to end. The longest files go first.
+RAY_TESTS = $(QUIET_LIBRARIES) $(BIN)/python -m pytest tests/e2e/test_quickstart.py tests/cluster/test_train.py tests/e2e tests/cluster --numprocesses 2 --dist loadfile $(PYTEST_ARGS) || [ $$? = 5 ]
 QUICKSTART_ARGS ?=
 
 .PHONY: help venv dev lint format test test-unit quickstart clean
